@@ -76,6 +76,9 @@ class Power(Section):
         description="Smallest net drop found with 80 % power at the first Holm step; null: none."
     )
     samples_for_margin: int = Field(description="Samples that would show non-inferiority (80 % power, true drop 0).")
+    samples_to_settle: int | None = Field(
+        None, description="Samples that would decide either way if the drop is what it seems; null: next to the margin."
+    )
     can_pass: bool
     can_fail: bool
 
@@ -88,14 +91,15 @@ class ClassComparison(Section):
     n: int
     lost: int = Field(description="Reference right, pruned wrong.")
     gained: int = Field(description="Reference wrong, pruned right.")
-    recall_ref: float
-    recall: float
+    recall_ref: float | None = Field(description="Per cent; null without samples.")
+    recall: float | None
     drop: Drop
     mcnemar: TestResult
     relative: Drop = Field(description="Drop of this class minus the drop of all other samples.")
     relative_test: TestResult
     power: Power
-    status: Verdict
+    status: Verdict = Field(description="Against the margin for one class (G3).")
+    relative_status: Verdict = Field("NOT_RUN", description="Against all other samples (G4).")
     message: str
 
 
@@ -106,14 +110,16 @@ class Comparison(Section):
     n: int
     accuracy_ref: float | None = Field(description="Per cent; null without labels.")
     accuracy: float | None
-    drop: Drop | None
-    disagreement: float = Field(description="Per cent of samples whose answer changed.")
-    disagreement_ci95: Interval
+    drop: Drop | None = Field(description="Of accuracy; for regression of R² in points.")
+    disagreement: float | None = Field(description="Per cent of samples whose answer changed; null for regression.")
+    disagreement_ci95: Interval | None
     negative_flips: float | None = Field(description="Per cent right → wrong.")
     positive_flips: float | None = Field(description="Per cent wrong → right.")
-    kl: float = Field(description="Mean KL(reference ‖ pruned), nats.")
-    js: float = Field(description="Mean Jensen-Shannon divergence, nats, at most ln 2.")
+    kl: float | None = Field(description="Mean KL(reference ‖ pruned), nats; null for regression.")
+    js: float | None = Field(description="Mean Jensen-Shannon divergence, nats, at most ln 2; null for regression.")
     mse: float | None = Field(None, description="Regression: mean squared error of pruned minus that of the reference.")
+    r2_ref: float | None = Field(None, description="Regression: explained variance of the reference, per cent.")
+    r2: float | None = None
     classes: list[ClassComparison]
 
 
@@ -128,6 +134,8 @@ class ArmEvaluation(Section):
     recall: list[float | None] = Field(description="Per class, per cent; empty without labels.")
     ece: float | None = Field(description="Expected calibration error, 15 bins, points.")
     predicted: list[int] = Field([], description="How often each class was answered.")
+    train_loss: float | None = Field(None, description="Regression: mean squared error on training samples.")
+    r2: float | None = Field(None, description="Regression: explained variance of the labels, per cent.")
 
 
 class Calibration(Section):
@@ -271,6 +279,7 @@ class Report(Section):
     recipe: Recipe
     verdict: Verdict
     verdict_reasons: list[str]
+    task: Literal["classification", "regression", "unlabelled"] = "classification"
     claim_scope: Literal["this_artifact"] = "this_artifact"
     evidence_tier: int
     evidence_tier_name: str
