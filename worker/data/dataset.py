@@ -15,7 +15,8 @@ class Dataset:
 
     `arrays` maps input names to arrays of N samples (`{"x": ...}` where the upload did not name the input); `labels`
     are int64 class indices or float targets of shape (N,) or (N, k), `split` is 0 for train and 1 for test per sample,
-    or None when the upload has no split; `groups` are int64 indices into `group_names`.
+    or None when the upload has no split; `groups` are int64 indices into `group_names`. `notes` say what the reader
+    left out or understood in its own way.
     """
 
     format: Literal["npz", "images"]
@@ -25,6 +26,7 @@ class Dataset:
     groups: npt.NDArray[np.int64] | None
     class_names: tuple[str, ...] | None
     group_names: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
