@@ -1,0 +1,20 @@
+"""How labels pass through each family of ops. `registry` explains how to add one."""
+
+from worker.graph.rules import attention, contraction, joining, normalization, pointwise, pooling, reduction, shape
+from worker.graph.rules.registry import Op, Removal, bind, find_rewrite, find_rule
+
+__all__ = [
+    "Op",
+    "Removal",
+    "attention",
+    "bind",
+    "contraction",
+    "find_rewrite",
+    "find_rule",
+    "joining",
+    "normalization",
+    "pointwise",
+    "pooling",
+    "reduction",
+    "shape",
+]

@@ -1,0 +1,131 @@
+"""The self-check of every prune: the pruned graph must compute what the masked dense graph computes.
+
+The masked graph is run by an interpreter of its own, which slices nothing: every op runs at full width on the dense
+weights, and what is removed is set to 0 after each op. Means and variances over channels are taken over the kept ones
+(the equivalence M of the design's research). A wrong tie, a wrong index or a wrong size shows up as a difference.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from worker.graph.network import Network
+from worker.graph.rules import bind
+from worker.graph.structure import Selection, Structure
+from worker.graph.values import Flow, Value
+
+__all__ = ["self_check"]
+
+aten = torch.ops.aten
+
+
+def self_check(
+    dense: Network, pruned: Network, structure: Structure, selection: Selection, example: tuple[Tensor, ...]
+) -> float:
+    """Largest |pruned − masked dense| over all outputs, divided by the largest |masked dense| of that output.
+
+    Infinite when the answers differ in shape or are not finite.
+    """
+    with torch.no_grad():
+        answers = pruned(*example)
+        expected = _MaskedDense(dense, structure, selection).run(*example)
+    return max((_difference(answer, wanted) for answer, wanted in zip(answers, expected, strict=True)), default=0.0)
+
+
+def _difference(answer: Tensor, wanted: Tensor) -> float:
+    if answer.shape != wanted.shape or not (answer.isfinite().all() and wanted.isfinite().all()):
+        return float("inf")
+    scale = wanted.double().abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    return float((answer.double() - wanted.double()).abs().max() / scale)
+
+
+class _MaskedDense(fx.Interpreter):
+    def __init__(self, dense: Network, structure: Structure, selection: Selection) -> None:
+        super().__init__(dense.module)
+        self._flows = structure.flows
+        self._selection = selection
+
+    def run_node(self, n: fx.Node) -> Any:
+        masked = _OVER_CHANNELS.get(n.target) if n.op == "call_function" else None
+        if masked is None:
+            result = super().run_node(n)
+        else:
+            arguments = {name: self._load(argument) for name, argument in bind(n).items()}
+            source = bind(n).get("input", bind(n).get("self"))
+            assert isinstance(source, fx.Node)
+            result = masked(arguments, self._mask(self._flows.get(source.name), arguments))
+            if result is None:
+                result = super().run_node(n)
+        return self._zero(result, self._flows.get(n.name))
+
+    def _load(self, argument: Any) -> Any:
+        return fx.map_arg(argument, lambda source: self.env[source])
+
+    def _mask(self, flow: Flow, arguments: dict[str, Any]) -> Tensor | None:
+        """Which entries of the argument are kept, as booleans of full size; None when all are."""
+        if not isinstance(flow, Value):
+            return None
+        kept = torch.from_numpy(self._selection[flow.labels])
+        if kept.all():
+            return None
+        tensor = arguments["input"] if "input" in arguments else arguments["self"]
+        return kept.to(tensor.device).expand(tensor.shape)
+
+    def _zero(self, result: Any, flow: Flow) -> Any:
+        if isinstance(flow, tuple) and isinstance(result, list | tuple):
+            return tuple(self._zero(item, part) for item, part in zip(result, flow, strict=True))
+        if isinstance(flow, Value) and isinstance(result, Tensor):
+            kept = torch.from_numpy(self._selection[flow.labels]).to(result.device)
+            return result if kept.all() else result.masked_fill(~kept, 0)
+        return result
+
+
+def _mean(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    if kept is None:
+        return None
+    axes, keepdim = arguments.get("dim") or list(range(kept.dim())), arguments.get("keepdim", False)
+    count = kept.sum(axes, keepdim=keepdim).clamp_min(1)
+    total: Tensor = arguments["self"].sum(axes, keepdim=keepdim)
+    return total / count
+
+
+def _layer_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    if kept is None:
+        return None
+    x = arguments["input"]
+    axes = list(range(x.dim() - len(arguments["normalized_shape"]), x.dim()))
+    return _affine(_normalize(x, kept, axes, arguments.get("eps", 1e-5)), arguments)
+
+
+def _group_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    if kept is None:
+        return None
+    x, groups = arguments["input"], arguments["num_groups"]
+    split = (x.shape[0], groups, -1)
+    normal = _normalize(x.reshape(split), kept.reshape(split), [2], arguments.get("eps", 1e-5)).reshape(x.shape)
+    view = (1, -1, *([1] * (x.dim() - 2)))
+    affine = {name: arguments[name].view(view) for name in ("weight", "bias") if arguments.get(name) is not None}
+    return _affine(normal, affine)
+
+
+def _normalize(x: Tensor, kept: Tensor, axes: list[int], eps: float) -> Tensor:
+    count = kept.sum(axes, keepdim=True).clamp_min(1)
+    mean = (x * kept).sum(axes, keepdim=True) / count
+    variance = (((x - mean) * kept) ** 2).sum(axes, keepdim=True) / count
+    return (x - mean) * torch.rsqrt(variance + eps)
+
+
+def _affine(x: Tensor, arguments: dict[str, Any]) -> Tensor:
+    if arguments.get("weight") is not None:
+        x = x * arguments["weight"]
+    return x if arguments.get("bias") is None else x + arguments["bias"]
+
+
+_OVER_CHANNELS: dict[Any, Callable[[dict[str, Any], Tensor | None], Tensor | None]] = {
+    aten.mean.dim: _mean,
+    aten.mean.default: _mean,
+    aten.layer_norm.default: _layer_norm,
+    aten.group_norm.default: _group_norm,
+}

@@ -1,0 +1,83 @@
+"""Shapes of every value, from one real forward pass, and random inputs to run it on.
+
+A real pass with one sample costs milliseconds; a pass with fake tensors was measured at more than nine tenths of the
+whole analysis (docs/decisions/0004-labels-instead-of-a-dependency-graph.md).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from worker.errors import UnsupportedModel
+from worker.graph.network import Network, TensorSpec
+from worker.graph.tensors import device_of
+
+__all__ = ["Recorded", "example_inputs", "record_shapes"]
+
+Recorded = torch.Size | int | float | bool | tuple[Any, ...] | None
+"""What a node made: the shape of a tensor, a number as it is, or a tuple of these."""
+
+# A named dimension other than the first is a length: long enough to be told from channels of one, short to compute.
+_NAMED_SIZE = 16
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.recorded: dict[str, Recorded] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        self.recorded[n.name] = _describe(result)
+        return result
+
+
+def _describe(result: Any) -> Recorded:
+    if isinstance(result, Tensor):
+        return result.shape
+    if isinstance(result, list | tuple):
+        return tuple(_describe(item) for item in result)
+    return result if isinstance(result, int | float | bool) else None
+
+
+def record_shapes(network: Network, example: tuple[Tensor, ...]) -> dict[str, Recorded]:
+    """What every node of the graph makes when the network runs on `example`, by node name.
+
+    Raises UnsupportedModel when the graph does not run.
+    """
+    recorder = _Recorder(network.module)
+    try:
+        with torch.no_grad():
+            recorder.run(*example)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
+        shapes = ", ".join(f"{spec.name} {tuple(tensor.shape)}" for spec, tensor in _paired(network, example))
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedModel(f"the model does not run on an input of {shapes}: {reason}") from error
+    return recorder.recorded
+
+
+def _paired(network: Network, example: tuple[Tensor, ...]) -> list[tuple[TensorSpec, Tensor]]:
+    return list(zip(network.inputs, example, strict=False))
+
+
+def example_inputs(network: Network, batch: int = 1, seed: int = 0) -> tuple[Tensor, ...]:
+    """Random tensors that fit `network.inputs`, on the device of its parameters.
+
+    Floats are normal, integers 0 or 1.
+    A named first dimension becomes `batch`; other named dimensions become a fixed length, the same for one name.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = device_of(network)
+    return tuple(_random(spec, batch, generator).to(device) for spec in network.inputs)
+
+
+def _random(spec: TensorSpec, batch: int, generator: torch.Generator) -> Tensor:
+    shape = [
+        size if isinstance(size, int) else (batch if position == 0 else _NAMED_SIZE)
+        for position, size in enumerate(spec.shape)
+    ]
+    if spec.dtype.is_floating_point:
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(spec.dtype)
+    # Class numbers and tokens: 0 and 1 index any table.
+    return torch.randint(0, 2, shape, generator=generator).to(spec.dtype)

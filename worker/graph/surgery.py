@@ -1,0 +1,105 @@
+"""Cut components out of a network: parameters are indexed, and constant sizes follow."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, fx
+
+from worker.graph.network import Network
+from worker.graph.rules import Removal, bind, find_rewrite
+from worker.graph.structure import Selection, Structure
+from worker.graph.traced import place
+from worker.graph.values import Value, count_kept, kept_along
+
+__all__ = ["kept_entries", "remove"]
+
+Positions = npt.NDArray[np.intp]
+
+
+def remove(network: Network, structure: Structure, selection: Selection, *, since: Selection | None = None) -> Network:
+    """The network of what `selection` keeps; `network` itself is left alone.
+
+    `structure` is the analysis of the dense network and gives the graph; `network` gives the weights. With `since`,
+    `network` is what an earlier `remove` made of that selection, perhaps trained since, and only the difference is cut.
+    """
+    before = structure.everything() if since is None else since
+    root = torch.nn.Module()
+    trainable = dict(network.module.named_parameters(remove_duplicate=False))
+    tensors = trainable | dict(network.module.named_buffers(remove_duplicate=False))
+    for name, tensor in tensors.items():
+        place(root, name, _cut(tensor, kept_entries(structure, name, selection, before), trainable=name in trainable))
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in structure.graph.nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    if not selection.all():
+        _resize_constants(graph, structure, selection)
+    graph.lint()
+    return network.with_module(fx.GraphModule(root, graph, class_name="Network"))
+
+
+def kept_entries(structure: Structure, name: str, selection: Selection, before: Selection) -> dict[int, Positions]:
+    """Positions that stay, by axis of parameter `name`, counted among the entries that `before` has left."""
+    kept: dict[int, Positions] = {}
+    for numbers in structure.claims.get(name, ()):
+        for axis in (axis for axis, size in enumerate(numbers.shape) if size > 1):
+            present = kept_along(numbers, axis, before)
+            positions = np.flatnonzero(np.isin(present, kept_along(numbers, axis, selection)))
+            if len(positions) < len(present):
+                kept[axis] = positions
+    return kept
+
+
+def _cut(tensor: Tensor, kept: dict[int, Positions], *, trainable: bool) -> Tensor:
+    result = tensor.detach()
+    for axis, positions in kept.items():
+        result = result.index_select(axis, torch.from_numpy(positions).to(result.device))
+    if not kept:
+        result = result.clone()
+    return torch.nn.Parameter(result, requires_grad=tensor.requires_grad) if trainable else result
+
+
+def _resize_constants(graph: fx.Graph, structure: Structure, selection: Selection) -> None:
+    """Let each op with sizes among its arguments follow what is kept. The arguments are those of the dense graph."""
+    for node in list(graph.nodes):
+        if isinstance(node.target, torch._ops.OpOverload):
+            rewrite = find_rewrite(node.target)
+            if rewrite is not None:
+                resize = _resizer(node, structure, selection)
+                rewrite(Removal(node, bind(node), structure.flows, selection, resize))
+
+
+def _resizer(node: fx.Node, structure: Structure, selection: Selection) -> Callable[[Any, int], Any]:
+    """How `node` gets a size: a constant is replaced; a size computed in the graph (batch · heads) is scaled unless it
+    follows the removal by itself."""
+
+    def resize(argument: Any, size: int) -> Any:
+        if not isinstance(argument, fx.Node):
+            return size
+        computed = _evaluate(argument, structure, selection)
+        if computed is None or computed == size:
+            return argument
+        graph = node.graph
+        with graph.inserting_before(node):
+            scaled = graph.call_function(operator.mul, (argument, size))
+            return graph.call_function(operator.floordiv, (scaled, computed))
+
+    return resize
+
+
+def _evaluate(argument: Any, structure: Structure, selection: Selection) -> int | None:
+    """The number that a size computed in the graph will be, for one sample, once the selection is cut."""
+    if not isinstance(argument, fx.Node):
+        return int(argument) if isinstance(argument, int) else None
+    if argument.target is torch.ops.aten.sym_size.int:
+        source, axis = argument.args
+        flow = structure.flows[source.name] if isinstance(source, fx.Node) else None
+        return count_kept(flow, int(str(axis)), selection) if isinstance(flow, Value) else None
+    if getattr(argument.target, "__module__", "") == "_operator":
+        parts = [_evaluate(part, structure, selection) for part in argument.args]
+        return None if None in parts else int(argument.target(*parts))  # type: ignore[operator]
+    return None

@@ -1,0 +1,174 @@
+"""Which channels go to meet a target: blocks of the least important ones, until the cost is at or below it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from service.contract.recipe import Target
+from worker.graph.cost import Cost
+from worker.graph.structure import Selection, Structure
+from worker.pruning.allocation import Limits
+from worker.pruning.scoring import Scores
+
+__all__ = ["Budget", "budget_of", "fit", "uniform"]
+
+# Counts are whole numbers held as floats.
+_SLACK = 1e-6
+
+Counts = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper bounds of the cost that is left; None where nothing is asked."""
+
+    macs: float | None
+    params: float | None
+
+    def met_by(self, macs: Counts, params: Counts) -> npt.NDArray[np.bool_]:
+        fits = np.ones(np.shape(macs), dtype=np.bool_)
+        if self.macs is not None:
+            fits &= macs <= self.macs
+        if self.params is not None:
+            fits &= params <= self.params
+        return fits
+
+
+def budget_of(dense: Cost, target: Target, progress: float = 1.0) -> Budget:
+    """The target in absolute numbers, or what part of the way to it leaves: `progress` runs from 0 to 1."""
+
+    def bound(cost: float, share: float | None) -> float | None:
+        return None if share is None else cost * (1.0 - (1.0 - share) * progress)
+
+    return Budget(bound(dense.macs, target.macs), bound(dense.params, target.params))
+
+
+def fit(
+    structure: Structure,
+    limits: Limits,
+    scores: Scores,
+    budget: Budget,
+    start: Selection,
+    *,
+    scope: Literal["global", "layer"],
+    per_cost: bool,
+) -> Selection | None:
+    """The part of `start` that meets the budget, or None when the limits do not allow it.
+
+    Blocks are removed greedily. In `global` scope the next block is the one with the least score, per saved cost where
+    `per_cost`; in `layer` scope it comes from the group that has kept the largest share. Since the last blocks may have
+    been larger than needed, removed blocks then come back, best first, as long as the budget stays met.
+    """
+    search = _Search(structure, limits, scores, budget, start, scope, per_cost)
+    while not search.met():
+        if not search.remove_one():
+            return None
+    while search.restore_one():
+        pass
+    return search.selection()
+
+
+def uniform(structure: Structure, limits: Limits, keep: float) -> Selection:
+    """What is left when every group keeps `keep` of its channels, rounded up to blocks, or what the limits ask for.
+
+    With `keep` 0 this is the least that the limits allow.
+    """
+    sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
+    step = limits.step
+    kept = np.minimum(np.ceil(keep * sizes / step - _SLACK) * step, sizes)
+    while True:
+        short = np.flatnonzero(structure.model.counts(kept) < limits.floor - _SLACK)
+        if not len(short):
+            break
+        helps = (structure.model.per_group[short[0]] > 0) & (kept < sizes)
+        poorest = int(np.argmin(np.where(helps, kept / sizes, np.inf)))
+        kept[poorest] = min(kept[poorest] + step[poorest], sizes[poorest])
+    selection = structure.everything()
+    for group, count in zip(structure.groups, kept, strict=True):
+        selection[group.components[int(count) :]] = False
+    return selection
+
+
+class _Search:
+    """State of the greedy search: kept channels per group. Members are sorted by score, so a count says which."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        limits: Limits,
+        scores: Scores,
+        budget: Budget,
+        start: Selection,
+        scope: Literal["global", "layer"],
+        per_cost: bool,
+    ) -> None:
+        self._model, self._limits, self._budget = structure.model, limits, budget
+        self._scope, self._per_cost = scope, per_cost
+        present = [group.components[start[group.components]] for group in structure.groups]
+        self._members = [members[np.argsort(-scores[members], kind="stable")] for members in present]
+        # _sums[g][k]: total score of the k best members of group g.
+        self._sums = [np.concatenate([[0.0], np.cumsum(scores[members])]) for members in self._members]
+        self._start = start
+        self._initial = structure.kept_channels(start)
+        self._kept = self._initial.copy()
+        self._sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
+        self._touched = self._model.per_group > 0
+        self._dense = structure.cost(structure.everything())
+
+    def met(self) -> bool:
+        return bool(self._budget.met_by(*self._model.evaluate(self._kept)))
+
+    def remove_one(self) -> bool:
+        """Remove the next block. False when nothing may go."""
+        step = self._limits.step
+        lower = np.maximum(np.ceil(self._kept / step) - 1, 0) * step
+        counts = self._model.counts(self._kept)
+        after = counts[:, None] - self._model.per_group * (self._kept - lower)
+        allowed = (lower < self._kept) & (~self._touched | (after >= self._limits.floor[:, None] - _SLACK)).all(0)
+        if not allowed.any():
+            return False
+        candidates = np.flatnonzero(allowed)
+        price = self._price(self._kept, lower)[candidates]
+        chosen = candidates[int(np.argmin(price))]
+        self._kept[chosen] = lower[chosen]
+        return True
+
+    def restore_one(self) -> bool:
+        """Bring back the best block that fits. False when none does."""
+        upper = np.minimum((np.floor(self._kept / self._limits.step) + 1) * self._limits.step, self._initial)
+        states = np.repeat(self._kept[None], len(self._kept), axis=0)
+        np.fill_diagonal(states, upper)
+        allowed = (upper > self._kept) & self._budget.met_by(*self._model.evaluate(states))
+        if not allowed.any():
+            return False
+        candidates = np.flatnonzero(allowed)
+        price = self._price(upper, self._kept)[candidates]
+        chosen = candidates[int(np.argmax(price))]
+        self._kept[chosen] = upper[chosen]
+        return True
+
+    def selection(self) -> Selection:
+        selection = self._start.copy()
+        for members, kept in zip(self._members, self._kept, strict=True):
+            selection[members[int(kept) :]] = False
+        return selection
+
+    def _price(self, more: Counts, less: Counts) -> Counts:
+        """(groups,): what is lost with `less` instead of `more` channels of a group; savings to first order."""
+        if self._scope == "layer":
+            return np.asarray(-more / self._sizes)
+        pairs = zip(self._sums, more, less, strict=True)
+        score = np.array([sums[int(high)] - sums[int(low)] for sums, high, low in pairs])
+        channels = np.maximum(more - less, 1.0)
+        if not self._per_cost:
+            return np.asarray(score / channels)
+        counts = self._model.counts(self._kept)
+        weight = np.zeros(len(counts))
+        if self._budget.macs is not None:
+            weight += self._model.macs.gradient(counts) / max(self._dense.macs, 1.0)
+        if self._budget.params is not None:
+            weight += self._model.params.gradient(counts) / max(self._dense.params, 1.0)
+        saved = channels * (weight @ self._model.per_group)
+        return np.asarray(score / np.maximum(saved, np.finfo(np.float64).tiny))

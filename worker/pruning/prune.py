@@ -1,0 +1,198 @@
+"""Prune a network to a target: score, choose, cut, and again, then check that the result is exact."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.contract.recipe import Prune, Target
+from worker.data.batches import Samples, Task
+from worker.errors import JobFailed, NothingRemoved, SelfCheckFailed, TargetUnreachable
+from worker.graph.check import self_check
+from worker.graph.network import Network
+from worker.graph.shapes import example_inputs
+from worker.graph.structure import Selection, Structure, analyze
+from worker.graph.surgery import remove
+from worker.pruning.allocation import Limits, limits_of, requested_keep
+from worker.pruning.budget import budget_of, fit, uniform
+from worker.pruning.criteria import CRITERIA
+from worker.pruning.plan import LayerPlan, Plan, PlanStep, selection_of
+from worker.pruning.schedule import milestones
+from worker.pruning.scoring import Scene
+from worker.reporter import Reporter
+
+__all__ = ["Pruned", "prune"]
+
+# Single precision leaves 1e-7 to 1e-6 of the largest answer; a wrong index or size leaves a good part of it.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """`structure` is that of the dense network; `self_check` the largest relative difference to the masked one."""
+
+    network: Network
+    plan: Plan
+    structure: Structure
+    self_check: float
+
+
+def prune(
+    network: Network,
+    recipe_prune: Prune,
+    target: Target,
+    samples: Samples | None,
+    task: Task,
+    seed: int,
+    reporter: Reporter,
+    on_step: Callable[[Plan], None] | None = None,
+    resume: Plan | None = None,
+    between: Callable[[Network], Network] | None = None,
+) -> Pruned:
+    """Remove channels until MACs and parameters are at or below `target`, from the safe side.
+
+    Scores are taken anew before each step, on what is left of the network. `between` is called after each step but the
+    last with the network cut so far and returns it with new values (recalibrated statistics); `on_step` is given the
+    plan so far after each step. With `resume`, the steps in that plan are taken as done.
+
+    Raises TargetUnreachable, NothingRemoved, SelfCheckFailed, and JobFailed when the criterion lacks what it needs.
+    """
+    structure = analyze(network, example_inputs(network))
+    limits = limits_of(structure, recipe_prune, reporter.warn)
+    _require_reachable(structure, limits, target)
+    criterion = CRITERIA[recipe_prune.criterion or ("magnitude" if samples is None else "taylor")]
+    if criterion.needs_data and samples is None:
+        raise JobFailed(f"the criterion {recipe_prune.criterion} needs a dataset; give one, or use magnitude")
+    dense_cost = structure.cost(structure.everything())
+    steps = list(resume.steps) if resume is not None else []
+    selection = selection_of(structure, resume) if resume is not None else structure.everything()
+    current = remove(network, structure, selection)
+    shares = milestones(recipe_prune.schedule)
+    if between is not None and 0 < len(steps) < len(shares):
+        current = between(current)
+    for index in range(len(steps), len(shares)):
+        advance = _advance(reporter, index, len(shares))
+        advance(0.0)
+        scene = Scene(network, current, structure, selection, samples, task, recipe_prune.norm, seed, advance)
+        chosen = fit(
+            structure,
+            limits,
+            criterion.score(scene),
+            budget_of(dense_cost, target, shares[index]),
+            selection,
+            scope=recipe_prune.scope,
+            per_cost=criterion.per_cost,
+        )
+        if chosen is None:
+            raise _unreachable(structure, limits, target)
+        steps.append(_step(structure, selection, chosen))
+        current = remove(current, structure, chosen, since=selection)
+        selection = chosen
+        complete = index + 1 == len(shares)
+        if on_step is not None:
+            on_step(_plan(structure, recipe_prune, target, selection, steps, complete=complete))
+        if between is not None and not complete:
+            current = between(current)
+    if selection.all():
+        raise NothingRemoved(_why_nothing(structure))
+    error = _check(network, structure, selection)
+    plan = _plan(structure, recipe_prune, target, selection, steps, complete=True)
+    return Pruned(current, plan, structure, error)
+
+
+def _advance(reporter: Reporter, step: int, steps: int) -> Callable[[float], None]:
+    return lambda fraction: reporter.progress((step + fraction) / steps, f"pruning, step {step + 1} of {steps}")
+
+
+def _check(network: Network, structure: Structure, selection: Selection) -> float:
+    """Cut the dense weights once more and compare. Two samples, so that nothing may depend on the batch being one."""
+    exact = remove(network, structure, selection)
+    example = example_inputs(network, batch=1 if structure.merges_batch else 2, seed=1)
+    error = self_check(network, exact, structure, selection, example)
+    if not error <= _TOLERANCE:
+        raise SelfCheckFailed(
+            f"pruned and masked dense network differ by {error:.1e} of the largest answer, and at most "
+            f"{_TOLERANCE:.0e} is rounding; protect the layers around unusual ops and report the model"
+        )
+    return error
+
+
+def _require_reachable(structure: Structure, limits: Limits, target: Target) -> None:
+    if not structure.groups:
+        raise NothingRemoved(_why_nothing(structure))
+    least = structure.cost(uniform(structure, limits, 0.0))
+    dense = structure.cost(structure.everything())
+    asked = ((least.macs / dense.macs, target.macs), (least.params / dense.params, target.params))
+    if any(share is not None and reachable > share for reachable, share in asked):
+        raise _unreachable(structure, limits, target)
+
+
+def _unreachable(structure: Structure, limits: Limits, target: Target) -> TargetUnreachable:
+    least, dense = structure.cost(uniform(structure, limits, 0.0)), structure.cost(structure.everything())
+    asked = [
+        f"{name} {share:g} was asked and {reached / whole:.3f} can be reached"
+        for name, share, reached, whole in (
+            ("macs", target.macs, least.macs, dense.macs),
+            ("params", target.params, least.params, dense.params),
+        )
+        if share is not None
+    ]
+    return TargetUnreachable(
+        f"{'; '.join(asked)} under the rules of the recipe. "
+        "Ask for less, or relax min_keep, round_to, protect or layers"
+    )
+
+
+def _why_nothing(structure: Structure) -> str:
+    if structure.groups:
+        return "the model already meets the target; ask for a smaller one"
+    reasons = "; ".join(f"{blocked.op}: {blocked.why}" for blocked in structure.blocked[:3])
+    return f"no channel of this model can be removed{f' ({reasons})' if reasons else ''}"
+
+
+def _step(structure: Structure, before: Selection, after: Selection) -> PlanStep:
+    gone = before & ~after
+    removed = {
+        group.id: [int(position) for position in np.flatnonzero(gone[group.components])] for group in structure.groups
+    }
+    cost = structure.cost(after)
+    return PlanStep(
+        removed={name: positions for name, positions in removed.items() if positions},
+        macs=cost.macs,
+        params=cost.params,
+    )
+
+
+def _plan(
+    structure: Structure, recipe: Prune, target: Target, selection: Selection, steps: list[PlanStep], *, complete: bool
+) -> Plan:
+    dense, cost = structure.cost(structure.everything()), structure.cost(selection)
+    layers = []
+    for layer, left in zip(structure.layers, structure.layer_costs(selection), strict=True):
+        numbers = structure.slots[layer.slot].numbers if layer.slot is not None else np.zeros(1, dtype=np.int64)
+        layers.append(
+            LayerPlan(
+                name=layer.name,
+                op=layer.op,
+                groups=list(layer.groups),
+                channels=layer.channels,
+                channels_kept=left.channels,
+                kept=[int(position) for position in np.flatnonzero(selection[numbers])],
+                requested_keep=requested_keep(layer, recipe),
+                params=layer.parameters,
+                params_kept=left.params,
+                macs=layer.macs,
+                macs_kept=left.macs,
+            )
+        )
+    return Plan(
+        steps=list(steps),
+        complete=complete,
+        requested_macs=target.macs,
+        requested_params=target.params,
+        dense_macs=dense.macs,
+        dense_params=dense.params,
+        macs=cost.macs,
+        params=cost.params,
+        layers=layers,
+    )
