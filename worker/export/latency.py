@@ -1,0 +1,91 @@
+"""How long the dense and the pruned file take in ONNX Runtime, measured side by side."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from service.contract.report import LatencyRow
+from worker.export.session import open_session
+
+__all__ = ["measure_latency"]
+
+_WARM_UP_RUNS = 2
+_FEWEST_RUNS = 5
+_MOST_RUNS = 200
+
+_DTYPES: dict[str, npt.DTypeLike] = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+_FREE_LENGTH = 16
+
+Feed = dict[str, npt.NDArray[Any]]
+
+
+def measure_latency(
+    dense_onnx: Path,
+    pruned_onnx: Path,
+    threads: int = 0,
+    batches: tuple[int, ...] = (1, 32),
+    seconds_per_cell: float = 2.5,
+) -> list[LatencyRow]:
+    """Wall-clock times of both files, one row for each batch size with one thread and with `threads` (0: all cores).
+
+    Dense and pruned take turns, and swap who goes first, so that a busy machine slows both alike; medians and
+    quartiles are robust against its outliers. A cell takes about `seconds_per_cell`, more only where five runs need it.
+    Both files must have the same inputs.
+    """
+    most = threads or len(os.sched_getaffinity(0))
+    rows: list[LatencyRow] = []
+    for count in sorted({1, most}):
+        dense, pruned = open_session(dense_onnx, count), open_session(pruned_onnx, count)
+        rows.extend(_measure(dense, pruned, batch, count, seconds_per_cell) for batch in batches)
+    return rows
+
+
+def _measure(
+    dense: ort.InferenceSession, pruned: ort.InferenceSession, batch: int, threads: int, seconds: float
+) -> LatencyRow:
+    feed = _random_feed(dense, batch)
+    pair = (dense, pruned)
+    for session in pair * _WARM_UP_RUNS:
+        session.run(None, feed)
+    times: tuple[list[float], list[float]] = ([], [])
+    deadline = time.perf_counter() + seconds
+    while len(times[0]) < _FEWEST_RUNS or (len(times[0]) < _MOST_RUNS and time.perf_counter() < deadline):
+        order = (0, 1) if len(times[0]) % 2 == 0 else (1, 0)
+        for which in order:
+            start = time.perf_counter()
+            pair[which].run(None, feed)
+            times[which].append(1000.0 * (time.perf_counter() - start))
+    dense_ms, pruned_ms = (float(np.median(values)) for values in times)
+    dense_iqr, pruned_iqr = ([float(q) for q in np.percentile(values, (25, 75))] for values in times)
+    return LatencyRow(
+        batch=batch,
+        threads=threads,
+        dense_ms=dense_ms,
+        pruned_ms=pruned_ms,
+        dense_iqr_ms=dense_iqr,
+        pruned_iqr_ms=pruned_iqr,
+        ratio=pruned_ms / dense_ms,
+        runs=len(times[0]),
+    )
+
+
+def _random_feed(session: ort.InferenceSession, batch: int) -> Feed:
+    random = np.random.default_rng(0)
+    feed: Feed = {}
+    for value in session.get_inputs():
+        free = (batch, *[_FREE_LENGTH] * len(value.shape))
+        shape = [size if isinstance(size, int) else free[min(axis, 1)] for axis, size in enumerate(value.shape)]
+        dtype = _DTYPES[value.type]
+        numbers = random.standard_normal(shape) if dtype is np.float32 else random.integers(0, 2, shape)
+        feed[value.name] = numbers.astype(dtype)
+    return feed

@@ -1,0 +1,21 @@
+"""ONNX Runtime sessions, all opened alike."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+__all__ = ["PROVIDER", "open_session"]
+
+PROVIDER = "CPUExecutionProvider"
+
+_ERRORS_ONLY = 3
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """A session on the CPU with `threads` threads inside each op, ops one after the other."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERRORS_ONLY
+    return ort.InferenceSession(path, options, providers=[PROVIDER])

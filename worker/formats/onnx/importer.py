@@ -1,0 +1,132 @@
+"""The importer: an ONNX file on disk to a `Network`."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import UserError
+from torch.export import Dim, ExportedProgram
+
+from worker.errors import MalformedModel, UnreadableModel, UnsupportedModel
+from worker.formats.onnx.graph import OnnxGraph, read_graph
+from worker.formats.onnx.interpreter import Interpreter, TracedModule
+from worker.formats.onnx.plan import plan_steps
+from worker.graph.allowlist import ATEN_OVERLOADS, OPERATOR_FUNCTIONS
+from worker.graph.network import Network, TensorSpec
+from worker.graph.traced import from_exported
+from worker.order import ChildLimits
+
+__all__ = ["read_onnx"]
+
+_TRACED_BATCH = 3
+"""Not 0 or 1, which torch takes for constants, and rarely a channel count."""
+
+_TOLERANCE = 1e-4
+"""Difference between samples computed alone and together, relative to the largest value: rounding of float32."""
+
+_WAY_OUT = 'export it with a free one: torch.onnx.export(..., dynamic_shapes={"x": {0: torch.export.Dim("batch")}})'
+
+
+def read_onnx(path: Path, limits: ChildLimits) -> Network:
+    """The network in the ONNX file at `path`, on the CPU, in inference mode.
+
+    Weights become parameters and statistics of batch norm become buffers, under the names of their initializers. The
+    first dimension of every input is the batch, and free in the result. A file that fixes its batch size is read too
+    if its graph treats samples one by one, which is found out by computing some apart and together.
+
+    Raises MalformedModel, UnsafeModel or UnsupportedModel; messages name the node or tensor at fault.
+    """
+    graph = read_graph(path, limits)
+    plan = plan_steps(graph)
+    fixed = _file_batch(graph)
+    max_numel = limits.memory_bytes // 8  # of float32, with room for one more of its kind
+    for value in graph.inputs:
+        if math.prod(value.shape) * max(fixed or 0, _TRACED_BATCH) > max_numel:
+            raise UnsupportedModel(f"the input {value.name!r} of shape {list(value.shape)} exceeds the memory limit")
+    names = tuple(value.name for value in graph.inputs)
+    module = TracedModule(Interpreter(plan, names, graph.outputs, fixed, max_numel)).eval()
+    try:
+        network = _network(_trace(module, graph), graph)
+    except MalformedModel as error:
+        if fixed is None or _fails(module, graph, fixed):
+            raise
+        raise _one_batch_size(fixed) from error
+    if fixed is not None and not _treats_samples_alike(network, module, graph, fixed):
+        raise _one_batch_size(fixed)
+    return network
+
+
+def _file_batch(graph: OnnxGraph) -> int | None:
+    """The size of the first dimension, the same for all inputs; None where it is free."""
+    if len({value.batch for value in graph.inputs}) > 1:
+        found = ", ".join(f"{value.name!r} has {value.batch or 'a free one'}" for value in graph.inputs)
+        raise UnsupportedModel(f"the first dimension must be the batch for all inputs, but they differ: {found}")
+    return graph.inputs[0].batch
+
+
+def _examples(graph: OnnxGraph, batch: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(
+        torch.randn((batch, *value.shape), generator=generator)
+        if value.dtype.is_floating_point
+        else torch.zeros((batch, *value.shape), dtype=value.dtype)
+        for value in graph.inputs
+    )
+
+
+def _trace(module: TracedModule, graph: OnnxGraph) -> ExportedProgram:
+    """The graph of ATen ops for any batch size."""
+    free = {"inputs": tuple({0: Dim("batch")} for _ in graph.inputs)}
+    try:
+        with torch.no_grad():
+            return torch.export.export(module, _examples(graph, _TRACED_BATCH), dynamic_shapes=free, strict=False)
+    except UserError as error:
+        raise UnsupportedModel(f"the graph works for one batch size only; {_WAY_OUT}") from error
+
+
+def _network(program: ExportedProgram, graph: OnnxGraph) -> Network:
+    traced = from_exported(program, "onnx")
+    for node in traced.module.graph.nodes:
+        if node.op == "call_function" and not _is_allowed(node.target):
+            raise UnsupportedModel(f"the graph computes {node.target}, which is not supported")
+    inputs = tuple(TensorSpec(value.name, ("batch", *value.shape), value.dtype) for value in graph.inputs)
+    outputs = tuple(replace(spec, name=name) for spec, name in zip(traced.outputs, graph.outputs, strict=True))
+    for spec in outputs:
+        if spec.shape[:1] != ("batch",) or not all(isinstance(size, int) for size in spec.shape[1:]):
+            raise UnsupportedModel(
+                f"the output {spec.name!r} of shape {list(spec.shape)} is not one row for each sample"
+            )
+    return replace(traced, inputs=inputs, outputs=outputs)
+
+
+def _is_allowed(target: object) -> bool:
+    return str(target) in ATEN_OVERLOADS or target in OPERATOR_FUNCTIONS.values()
+
+
+def _fails(module: TracedModule, graph: OnnxGraph, batch: int) -> bool:
+    """Whether the file does not even run with its own batch size."""
+    try:
+        with torch.no_grad():
+            module(*_examples(graph, batch))
+    except UnreadableModel:
+        return True
+    return False
+
+
+def _treats_samples_alike(network: Network, module: TracedModule, graph: OnnxGraph, batch: int) -> bool:
+    examples = _examples(graph, 2 * batch)
+    first, second = (tuple(tensor[part] for tensor in examples) for part in (slice(batch), slice(batch, None)))
+    with torch.no_grad():
+        apart = [torch.cat(pair) for pair in zip(module(*first), module(*second), strict=True)]
+        together = network(*examples)
+    return all(a.shape == b.shape and _close(a.double(), b.double()) for a, b in zip(together, apart, strict=True))
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= _TOLERANCE * b.abs().max().clamp(min=1e-6))
+
+
+def _one_batch_size(batch: int) -> UnsupportedModel:
+    return UnsupportedModel(f"the file fixes its batch size to {batch} and its graph works for no other; {_WAY_OUT}")

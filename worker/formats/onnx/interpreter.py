@@ -1,0 +1,103 @@
+"""Runs the steps of a plan with torch functions: on real tensors they compute, under `torch.export` they are traced."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worker.errors import UnsupportedModel
+from worker.formats.onnx.host import host_array, shape_of
+from worker.formats.onnx.node import Node
+from worker.formats.onnx.plan import Argument, Computed, Plan, Step, Stored
+from worker.formats.onnx.values import HOST_OPS, TENSOR_OPS, Value, computing
+
+__all__ = ["Interpreter", "TracedModule"]
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """`max_numel` bounds every value, symbolic sizes left out.
+
+    `fixed_batch` is the batch size written into the file, if any. Where the batch is traced as a free size all the
+    same, a Reshape or Expand to that size means the batch.
+    """
+
+    plan: Plan
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    fixed_batch: int | None
+    max_numel: int
+
+    def run(self, stored: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The outputs of the graph; `stored` holds the tensors of the plan by name."""
+        values: dict[str, Value] = dict(zip(self.inputs, inputs, strict=True))
+        batch = inputs[0].shape[0]
+        for step in self.plan.steps:
+            made = self._run(step, [_value(argument, values, stored) for argument in step.arguments], batch)
+            values.update((name, value) for name, value in zip(step.node.outputs, made, strict=False) if name)
+        return tuple(value for name in self.outputs if isinstance(value := values[name], Tensor))
+
+    def _run(self, step: Step, arguments: list[Value | None], batch: Any) -> tuple[Value, ...]:
+        node = step.node
+        with computing(node):
+            if node.op_type in ("Reshape", "Expand") and not isinstance(batch, int):
+                arguments[1] = self._with_free_batch(arguments[0], arguments[1], batch)
+            if node.op_type in ("Shape", "Size"):
+                return (shape_of(node, arguments[0].shape),)  # type: ignore[union-attr]  # planned for data only
+            made = (HOST_OPS if step.on_host else TENSOR_OPS)[node.op_type](node, *arguments)
+        results = made if isinstance(made, tuple) else (made,)
+        for value in results:
+            self._check_size(node, value)
+        return results
+
+    def _with_free_batch(self, x: Value | None, shape: Value | None, batch: Any) -> Value | None:
+        """`shape` with the batch in place of the batch size that the file was exported with."""
+        if isinstance(shape, Tensor) or shape is None or not isinstance(x, Tensor) or self.fixed_batch is None:
+            return shape
+        names_batch = shape.ndim == 1 and shape.size > 0 and shape[0] == self.fixed_batch
+        if names_batch and not isinstance(x.size(0), int):
+            return np.concatenate([host_array([batch]), shape[1:]])
+        return shape
+
+    def _check_size(self, node: Node, value: Value) -> None:
+        numel = math.prod(size for size in value.shape if isinstance(size, int))
+        if numel > self.max_numel:
+            raise UnsupportedModel(
+                f"{node.label} makes a tensor of shape [{', '.join(map(str, value.shape))}], "
+                "more than the memory limit of a job can hold"
+            )
+
+
+class TracedModule(nn.Module):
+    """The steps as a module with the parameters and buffers of the plan under their dotted names."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        super().__init__()
+        self._interpreter = interpreter
+        for tensor in interpreter.plan.tensors:
+            owner: nn.Module = self
+            *path, leaf = tensor.name.split(".")
+            for part in path:
+                if part not in owner._modules:
+                    owner.add_module(part, nn.Module())
+                owner = owner.get_submodule(part)
+            data = torch.from_numpy(np.array(tensor.array, order="C"))  # a copy: arrays of a file are read-only
+            if tensor.trainable:
+                owner.register_parameter(leaf, nn.Parameter(data))
+            else:
+                owner.register_buffer(leaf, data)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self._interpreter.run({**dict(self.named_parameters()), **dict(self.named_buffers())}, inputs)
+
+
+def _value(argument: Argument, values: Mapping[str, Value], stored: Mapping[str, Tensor]) -> Value | None:
+    if isinstance(argument, Computed):
+        return values[argument.name]
+    if isinstance(argument, Stored):
+        return stored[argument.name]
+    return argument
