@@ -1,0 +1,1 @@
+"""Migrations, written once for SQLite and PostgreSQL.."""

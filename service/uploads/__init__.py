@@ -1,0 +1,1 @@
+"""Bodies of any size, taken in as they arrive."""
