@@ -5,11 +5,13 @@ jobs/<id>/work/          checkpoints: survive an attempt, go with the job's end
 jobs/<id>/scratch/       temporary files of the process
 """
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["JobFolder", "inspection_folder"]
+__all__ = ["JobFolder", "inspection_folder", "untidy_jobs"]
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,25 @@ class JobFolder:
         shutil.rmtree(self.attempt(number), ignore_errors=True)
 
     def tidy(self, winner: int | None) -> None:
-        """The job has ended: remove everything except what the winner made. Harmless if repeated."""
+        """The job has ended: remove everything except what the winner made. Harmless if repeated.
+
+        `work` goes last: as long as it is there, the job is not tidy.
+        """
         if not self.path.is_dir():
             return
         for folder in self.path.iterdir():
-            if winner is None or folder != self.attempt(winner):
+            if folder != self.work and (winner is None or folder != self.attempt(winner)):
                 shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
         if winner is None:
-            self.path.rmdir()
+            with contextlib.suppress(OSError):  # another process was faster
+                self.path.rmdir()
+
+
+def untidy_jobs(data_dir: Path) -> Iterator[JobFolder]:
+    """Jobs that have not ended, and those whose worker died between the end and the tidying."""
+    for work in data_dir.absolute().glob("jobs/*/work"):
+        yield JobFolder(data_dir, work.parent.name)
 
 
 def inspection_folder(data_dir: Path, upload_id: str) -> Path:

@@ -2,16 +2,19 @@
 
     a lease ran out             → queued again, or failed as `worker-lost` when its attempts are used up
     queued, and no message left → ring again
+    ended, and files left over  → remove them
 
 Any number of copies may run at once: each change is one fenced UPDATE, and a doubled message is harmless.
 """
 
 import logging
 import threading
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.folders import JobFolder
+from service.contract.resources import JobState
+from service.folders import JobFolder, untidy_jobs
 from service.queue import Doorbell, Queue
 from service.settings import Settings
 from service.store import jobs, uploads
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 # A message this old may be lost; one that is younger is probably on its way.
 _RING_AGAIN_SECONDS = 5.0
 _RINGS_PER_ROUND = 100
+_SWEEP_SECONDS = 60.0
 
 
 class Reconciler:
@@ -34,9 +38,13 @@ class Reconciler:
 
     def run(self, stop: threading.Event) -> None:
         """A round every `reconcile_seconds`, until told to stop. A database that is away is tried again."""
+        swept_at = -_SWEEP_SECONDS
         while not stop.wait(self._settings.jobs.reconcile_seconds):
             try:
                 self.round()
+                if time.monotonic() - swept_at > _SWEEP_SECONDS:
+                    swept_at = time.monotonic()
+                    self.sweep()
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", error)
 
@@ -45,6 +53,14 @@ class Reconciler:
         self._revoke_dead_leases()
         self._ring_for_jobs()
         self._ring_for_inspections()
+
+    def sweep(self) -> None:
+        """Remove what workers left that died between the end of a job and its tidying."""
+        for folder in untidy_jobs(self._settings.data_dir):
+            with self._database.read() as c:
+                job = jobs.get(c, folder.job_id)
+            if job is not None and job.done:
+                folder.tidy(winner=job.attempt if job.status == JobState.SUCCEEDED else None)
 
     def _revoke_dead_leases(self) -> None:
         with self._database.write() as c:

@@ -1,6 +1,8 @@
 """The API process."""
 
+import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -17,6 +19,9 @@ _GOODBYE_SECONDS = 3
 def serve(settings: Settings, listener: socket.socket | None = None) -> None:
     """Serve until told to stop, on a socket that is listening already or on the host and port of the settings."""
     configure_logs(settings.log)
+    # uvicorn sends the signal that stopped it once more, to whoever listened before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     config = uvicorn.Config(
         create_app(settings),
         host=settings.api.host,

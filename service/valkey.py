@@ -103,6 +103,8 @@ class Valkey:
             self.process.wait()
         self.process = None
         self._redis.close()
+        with contextlib.suppress(OSError):
+            self.socket.parent.rmdir()
 
     def _stop_orphan(self) -> None:
         """Whoever answers on the socket is nobody's any more: the caller holds the lock of the data folder."""

@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol
 
-from service.contract.resources import EventLevel
+from service.contract.resources import EventLevel, Notice
 
-__all__ = ["Reporter", "Silent"]
+__all__ = ["Portion", "Recording", "Reporter", "Silent"]
 
 
 class Reporter(Protocol):
@@ -35,3 +35,38 @@ class Silent:
     ) -> None: ...
 
     def warn(self, code: str, detail: str) -> None: ...
+
+
+class Portion:
+    """A reporter for a piece of a stage: its progress counts from `start` and for `share` of the whole."""
+
+    def __init__(self, whole: Reporter, start: float, share: float) -> None:
+        self._whole = whole
+        self._start = start
+        self._share = share
+
+    def stage(self, name: str) -> None:
+        self._whole.stage(name)
+
+    def progress(self, fraction: float, message: str) -> None:
+        self._whole.progress(self._start + self._share * fraction, message)
+
+    def event(self, type_: str, message: str, data: dict[str, Any] | None = None, level: EventLevel = "info") -> None:
+        self._whole.event(type_, message, data, level)
+
+    def warn(self, code: str, detail: str) -> None:
+        self._whole.warn(code, detail)
+
+
+class Recording(Portion):
+    """Passes everything on and keeps the warnings, each once, for the report."""
+
+    def __init__(self, whole: Reporter) -> None:
+        super().__init__(whole, 0.0, 1.0)
+        self.warnings: list[Notice] = []
+
+    def warn(self, code: str, detail: str) -> None:
+        notice = Notice(code=code, detail=detail)
+        if notice not in self.warnings:
+            self.warnings.append(notice)
+            super().warn(code, detail)

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from service.contract.fit import UINT8_SCALE, Misfit, check_classes, fit, takes_image
 from service.contract.recipe import Finetune, Input, Prune, Recipe, Target
-from service.contract.resources import ArrayInfo, DatasetProfile, FieldError, ModelProfile, Notice, TensorInfo
+from service.contract.resources import DatasetProfile, FieldError, ModelProfile, Notice
 
 __all__ = ["Resolved", "Unresolvable", "resolve"]
 
 DEFAULT_LEARNING_RATE = {"sgd": 0.01, "adamw": 0.001}  # peaks of a short fine-tune, a tenth of training from scratch
-UINT8_SCALE = 1 / 255
 DEFAULT_ROUND_TO = 8
 DEFAULT_MIN_KEEP = 0.1
 
@@ -163,7 +163,7 @@ def _resolve_finetune(finetune: Finetune, model: ModelProfile, dataset: DatasetP
         )
     if finetune.class_weights == "balanced" and dataset.labels != "class":
         errors.append(("#/recipe/finetune/class_weights", "'balanced' needs integer labels; this dataset has none"))
-    images = any(len(tensor.shape) == 4 for tensor in model.inputs)
+    images = any(takes_image(tensor) for tensor in model.inputs)
     if finetune.augment and not images:
         errors.append(("#/recipe/finetune/augment", "augmentation needs images, inputs of four dimensions"))
     if errors:
@@ -179,98 +179,32 @@ def _resolve_finetune(finetune: Finetune, model: ModelProfile, dataset: DatasetP
 
 
 def _check_labels(model: ModelProfile, dataset: DatasetProfile) -> None:
-    output = model.outputs[0]
-    if dataset.labels != "class" or dataset.label_range is None or len(output.shape) != 2:
+    if dataset.labels != "class" or dataset.label_range is None:
         return
-    width = output.shape[1]
-    highest = int(dataset.label_range[1])
-    if isinstance(width, int) and width > 1 and highest >= width:
-        raise _refuse(
-            "dataset-mismatch",
-            (
-                "#/dataset",
-                f"the dataset has a label {highest}, but output {output.name!r} of the model has {width} classes "
-                f"(0 to {width - 1})",
-            ),
-        )
+    lowest, highest = dataset.label_range
+    try:
+        check_classes(int(lowest), int(highest), model.outputs[0])
+    except Misfit as misfit:
+        raise _refuse("dataset-mismatch", ("#/dataset", misfit.detail)) from misfit
 
 
 def _resolve_input(wish: Input, model: ModelProfile, dataset: DatasetProfile, warnings: list[Notice]) -> Input:
-    """The input declaration that makes every array fit its model input; images are inputs of rank four."""
-    resolved = wish
-    for tensor in model.inputs:
-        array = _array_for(tensor, model, dataset)
-        if len(tensor.shape) == 4:
-            resolved = _resolve_image(wish, tensor, array, warnings)
-        elif not _fits(tuple(array.shape[1:]), tensor):
-            raise _refuse("dataset-mismatch", ("#/dataset", _mismatch(array, tensor)))
-    return resolved
-
-
-def _array_for(tensor: TensorInfo, model: ModelProfile, dataset: DatasetProfile) -> ArrayInfo:
-    by_name = {array.name: array for array in dataset.arrays}
-    if tensor.name in by_name:
-        return by_name[tensor.name]
-    if len(model.inputs) == len(dataset.arrays) == 1:
-        return dataset.arrays[0]
-    raise _refuse(
-        "dataset-mismatch",
-        (
-            "#/dataset",
-            f"the model's inputs are {_some(t.name for t in model.inputs)}, the dataset's arrays are {_some(by_name)}; "
-            f"name an array {tensor.name!r}",
-        ),
-    )
-
-
-def _resolve_image(wish: Input, tensor: TensorInfo, array: ArrayInfo, warnings: list[Notice]) -> Input:
-    sample = tuple(array.shape[1:])
-    layouts = [wish.layout] if wish.layout else ["nchw", "nhwc"]
-    for layout in layouts:
-        chw = _to_chw(sample, layout, wish.resize)
-        if chw is not None and _fits(chw, tensor):
-            if wish.scale is None and array.dtype == "uint8":
-                warnings.append(
-                    Notice(
-                        code="input-scale-assumed",
-                        detail="input.scale was not given; uint8 images are scaled by 1/255. If the model was trained "
-                        "with another preprocessing, its accuracy here will be wrong: declare `input`.",
-                    )
-                )
-            channels = tensor.shape[1]
-            for name, values in (("mean", wish.mean), ("std", wish.std)):
-                if values is not None and isinstance(channels, int) and len(values) not in (1, channels):
-                    raise _refuse(
-                        "recipe-invalid",
-                        (f"#/recipe/input/{name}", f"has {len(values)} values, the images have {channels} channels"),
-                    )
-            return wish.model_copy(
-                update={
-                    "layout": layout,
-                    "scale": wish.scale or (UINT8_SCALE if array.dtype == "uint8" else 1.0),
-                    "mean": wish.mean or [0.0],
-                    "std": wish.std or [1.0],
-                }
+    """The input declaration that makes every array fit its model input."""
+    try:
+        found = fit(wish, dataset.arrays, model.inputs)
+    except Misfit as misfit:
+        if misfit.field is None:
+            raise _refuse("dataset-mismatch", ("#/dataset", misfit.detail)) from misfit
+        raise _refuse("recipe-invalid", (f"#/recipe/input/{misfit.field}", misfit.detail)) from misfit
+    if wish.scale is None and any(feed.input.scale == UINT8_SCALE for feed in found.feeds):
+        warnings.append(
+            Notice(
+                code="input-scale-assumed",
+                detail="input.scale was not given; uint8 images are scaled by 1/255. If the model was trained "
+                "with another preprocessing, its accuracy here will be wrong: declare `input`.",
             )
-    raise _refuse("dataset-mismatch", ("#/dataset", _mismatch(array, tensor) + "; set input.layout or input.resize"))
-
-
-def _to_chw(sample: tuple[int, ...], layout: str, resize: list[int] | None) -> tuple[int, ...] | None:
-    if len(sample) == 2:
-        sample = (1, *sample) if layout == "nchw" else (*sample, 1)
-    if len(sample) != 3:
-        return None
-    channels, height, width = sample if layout == "nchw" else (sample[2], sample[0], sample[1])
-    return (channels, *resize) if resize else (channels, height, width)
-
-
-def _fits(sample: tuple[int, ...], tensor: TensorInfo) -> bool:
-    wanted = tensor.shape[1:]
-    return len(sample) == len(wanted) and all(isinstance(w, str) or w == s for s, w in zip(sample, wanted, strict=True))
-
-
-def _mismatch(array: ArrayInfo, tensor: TensorInfo) -> str:
-    return f"array {array.name!r} has shape {array.shape}, input {tensor.name!r} of the model takes {tensor.shape}"
+        )
+    return found.input
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:

@@ -155,6 +155,12 @@ def test_two_splits_of_the_same_content_are_a_leak_too() -> None:
     assert gate(audit(replace(itself(400), splits=shared)), "G0").status == "FAIL"
 
 
+def test_a_training_split_that_is_all_used_for_calibration_is_no_leak() -> None:
+    small = splits()
+    small["calibration"] = small["train"]
+    assert gate(audit(replace(itself(400), splits=small)), "G0").status == "PASS"
+
+
 def test_not_a_number_from_the_pruned_network_fails_by_name() -> None:
     given = itself(400)
     assert given.confirm is not None

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.worker.audit.synthetic import labels_of, predict, wrong_share
-from worker.audit.answers import read_answers
 from worker.audit.calibration import calibration_change, expected_calibration_error
+from worker.data.answers import read_answers
 from worker.data.predictions import Predictions
 
 

@@ -27,6 +27,7 @@ def test_a_size_that_the_model_leaves_free_is_not_checked():
     [
         (np.array([0, 10]), (10,), "label 10 is out of range: the model's output `logits` has 10 classes"),
         (np.array([-1, 3]), (10,), "label -1 is negative"),
+        (np.array([0, 1]), (1,), "for a single output store the labels as floats"),
         (np.array([[0, 1]]), (10,), "one class index per sample"),
         (np.array(["cat"]), (10,), "one class index per sample"),
         (np.array([0, 1]), (10, 4, 4), r"\(batch, classes\)"),

@@ -125,6 +125,57 @@ def test_frozen_weights_come_out_trainable_and_writable(tmp_path: Path, limits: 
         parameter.data.mul_(0.5)
 
 
+class OfAnySize(nn.Module):
+    """Images of any size from 15 × 15 on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.fc = nn.Sequential(nn.Conv2d(3, 8, 7), nn.Conv2d(8, 8, 9)), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.layers(x).mean((2, 3)))
+
+
+def test_free_sizes_keep_those_they_were_traced_with(tmp_path: Path, limits: ChildLimits) -> None:
+    module, free = OfAnySize().eval(), {0: BATCH, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    torch.export.save(
+        torch.export.export(module, (torch.zeros(2, 3, 40, 24),), dynamic_shapes=(free,)), tmp_path / "model.pt2"
+    )
+    network = read_pt2(tmp_path / "model.pt2", limits)
+    (spec,) = network.inputs
+    assert (spec.shape, spec.traced) == (("batch", 3, "size2", "size3"), (2, 3, 40, 24))
+    x = torch.randn(3, 3, 17, 30)
+    assert torch.allclose(network(x)[0], module(x), atol=1e-6)
+
+
+class SharesMemory(nn.Module):
+    """Two parameters of one storage, which `state_dict` and `torch.save` take for two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False)
+        self.second.weight = nn.Parameter(self.first.weight.data)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_two_parameters_of_one_storage_are_one(tmp_path: Path, limits: ChildLimits) -> None:
+    module = SharesMemory()
+    torch.export.save(export(module.eval(), (torch.zeros(2, 6),)), tmp_path / "model.pt2")
+    network = read_pt2(tmp_path / "model.pt2", limits)
+    assert network.parameter_count() == 36
+    x = torch.randn(3, 6)
+    assert torch.allclose(network(x)[0], module(x), atol=1e-6)
+
+
+def test_two_equal_copies_of_a_weight_stay_two(tmp_path: Path, limits: ChildLimits) -> None:
+    module = SharesMemory()
+    module.second.weight = nn.Parameter(module.first.weight.data.clone())
+    torch.export.save(export(module.eval(), (torch.zeros(2, 6),)), tmp_path / "model.pt2")
+    assert read_pt2(tmp_path / "model.pt2", limits).parameter_count() == 72
+
+
 class OverwritesThroughView(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x * 2

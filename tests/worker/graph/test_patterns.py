@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tests.worker.graph.test_equivalence import draw
 from tests.worker.networks import traced
 from worker.graph.check import self_check
+from worker.graph.labels import UNUSUAL
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import analyze
@@ -96,6 +97,13 @@ PATTERNS: dict[str, tuple[Callable[[Pattern, Tensor], Tensor], int]] = {
     "maxima of two": (lambda net, x: torch.maximum(x, net.scale * x), 16),
     "groups of channels": (lambda net, x: x.view(x.size(0), 4, 4, 8, 8).sum(2), 4),
     "mean over groups": (lambda net, x: x.unflatten(1, (4, 4)).mean(1), 4),
+    "axis added and dropped": (lambda net, x: x.unsqueeze(1).squeeze(1), 16),
+    "moved axes": (lambda net, x: x.movedim(1, -1).swapaxes(1, 2).tanh().movedim(-1, 1), 16),
+    "rolled and flipped image": (lambda net, x: x.roll(1, 2).flip(3), 16),
+    "variance over positions": (lambda net, x: x / (x.var((2, 3), keepdim=True) + 1), 16),
+    "largest over positions": (lambda net, x: x - x.max(2, keepdim=True)[0], 16),
+    "log softmax over positions": (lambda net, x: x.flatten(2).log_softmax(2).view_as(x), 16),
+    "running sum over positions": (lambda net, x: x.cumsum(2), 16),
 }  # fmt: skip
 
 
@@ -110,6 +118,7 @@ def test_the_pattern_is_pruned_exactly(name: str) -> None:
     network = network_of(name)
     structure = analyze(network, example_inputs(network))
     assert structure.groups
+    assert UNUSUAL not in {blocked.why for blocked in structure.blocked}, "a rule broke"
     for seed in range(3):
         selection = draw(structure, 0.5, seed)
         pruned = remove(network, structure, selection)
@@ -137,6 +146,8 @@ def prunable(name: str) -> dict[str, int]:
             "where",
             "parameter over positions",
         ),
+        *("axis added and dropped", "moved axes", "rolled and flipped image", "variance over positions"),
+        *("largest over positions", "log softmax over positions", "running sum over positions"),
     ],
 )
 def test_the_pattern_does_not_stand_in_the_way(name: str) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from worker.audit.answers import read_answers
+from worker.data.answers import read_answers
 from worker.data.predictions import Predictions
 
 
