@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from service.contract.resources import JobState, UploadState
+from service.contract.resources import JobResult, JobState, UploadState
 from service.folders import JobFolder
 from service.queue import Doorbell, Queue, redis_client
 from service.reconcile import Reconciler
@@ -16,6 +16,7 @@ from service.store.tables import jobs as jobs_table
 from service.store.tables import uploads as uploads_table
 from service.valkey import Valkey
 from tests.rig import Rig
+from worker.order import JobOutcome
 
 
 @pytest.fixture
@@ -138,3 +139,25 @@ def test_inspections_are_recovered_and_rung_for_likewise(rig: Rig, broker: Valke
     reconciler.round()
     assert rig.get_upload(lost.id).status == UploadState.REJECTED
     assert rig.get_upload(silent.id).status == UploadState.INSPECTING
+
+
+def test_what_a_worker_left_that_died_after_the_end_is_removed_and_the_result_stays(
+    rig: Rig, reconciler: Reconciler
+) -> None:
+    ended, running = rig.job(), rig.job()
+    for job_id in (ended, running):
+        _claim(rig, job_id, lease_seconds=60)
+        JobFolder(rig.settings.data_dir, job_id).prepare(1)
+    (JobFolder(rig.settings.data_dir, ended).path / "attempt-0").mkdir()
+    outcome = JobOutcome(
+        verdict="PASS",
+        result=JobResult(macs=1, macs_ratio=0.5, params=1, params_ratio=0.5),
+        recipe=rig.get(ended).recipe,
+        warnings=[],
+        artifacts=[],
+    )
+    with rig.database.write() as c:
+        assert jobs.finish_succeeded(c, ended, 1, outcome)
+    reconciler.sweep()
+    assert [path.name for path in JobFolder(rig.settings.data_dir, ended).path.iterdir()] == ["attempt-1"]
+    assert JobFolder(rig.settings.data_dir, running).work.is_dir()

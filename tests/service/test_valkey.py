@@ -64,6 +64,7 @@ def test_stopping_leaves_no_process(settings: Settings) -> None:
     valkey.stop()
     assert not lives(pid)
     assert not valkey.answers()
+    assert not valkey.socket.parent.exists()
 
 
 def test_a_folder_that_somebody_else_could_enter_is_refused(settings: Settings) -> None:

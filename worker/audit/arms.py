@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 
 from service.contract.report import ArmEvaluation
-from worker.audit.answers import read_answers
 from worker.audit.calibration import expected_calibration_error
-from worker.audit.metrics import cross_entropy, predicted_counts, recall
+from worker.audit.metrics import cross_entropy, predicted_counts
 from worker.audit.regression import explained_variance, mean_squared_error
+from worker.data.answers import read_answers
 from worker.data.batches import Task
 from worker.data.predictions import Predictions
 
@@ -65,7 +65,7 @@ def _evaluate(arm: Literal["dense", "twin", "pruned"], unseen: Predictions, seen
         accuracy=accuracy,
         train_accuracy=train_accuracy,
         generalization_gap=None if accuracy is None or train_accuracy is None else train_accuracy - accuracy,
-        recall=[None if share is None else 100 * share for share in recall(answers)] if labelled else [],
+        recall=[None if share is None else 100 * share for share in answers.recall] if labelled else [],
         ece=100 * expected_calibration_error(answers) if labelled else None,
         predicted=predicted_counts(answers),
     )

@@ -20,7 +20,6 @@ from service.contract.report import (
     Structure,
 )
 from service.contract.resources import Verdict
-from worker.audit.answers import Answers, read_answers
 from worker.audit.arms import Arms, evaluate_arms
 from worker.audit.calibration import CalibrationChange, calibration_change
 from worker.audit.compare import compare
@@ -31,6 +30,7 @@ from worker.audit.integrity import integrity_gate, structure_gate
 from worker.audit.regression import compare_regression
 from worker.audit.suggestions import suggestions
 from worker.audit.verdict import TIER_NAMES, Tier, judge, not_assessed, not_run_gates
+from worker.data.answers import Answers, read_answers
 from worker.data.batches import Task
 
 __all__ = ["AuditInputs", "Evidence", "audit"]

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.contract.report import Calibration
-from worker.audit.answers import Answers
 from worker.audit.bootstrap import paired_bootstrap
+from worker.data.answers import Answers
 
 __all__ = ["CalibrationChange", "calibration_change", "expected_calibration_error"]
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from service.contract.recipe import Audit
 from service.contract.report import Comparison
-from worker.audit.answers import Answers
 from worker.audit.classes import compare_classes
 from worker.audit.drops import paired_drops
 from worker.audit.intervals import wilson
 from worker.audit.metrics import divergences, flips
+from worker.data.answers import Answers
 
 __all__ = ["compare"]
 

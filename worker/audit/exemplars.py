@@ -9,8 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from service.contract.report import Exemplar
-from worker.audit.answers import Answers
 from worker.audit.metrics import divergences
+from worker.data.answers import Answers
 
 __all__ = ["ImageOf", "exemplars", "thumbnail"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worker.audit.answers import Answers
+from worker.data.answers import Answers
 
-__all__ = ["Flips", "cross_entropy", "divergences", "flips", "predicted_counts", "recall"]
+__all__ = ["Flips", "cross_entropy", "divergences", "flips", "predicted_counts"]
 
 # Rows whose divergences are computed at once: bounds the working memory for many classes.
 _CHUNK = 4096
@@ -42,14 +42,6 @@ def flips(reference: Answers, pruned: Answers) -> Flips:
         right_ref=per_class(ref_right),
         right=per_class(right),
     )
-
-
-def recall(answers: Answers) -> list[float | None]:
-    """Share of each class that is recognised; None for a class without samples."""
-    assert answers.labels is not None
-    n = np.bincount(answers.labels, minlength=answers.classes)
-    right = np.bincount(answers.labels[answers.correct], minlength=answers.classes)
-    return [float(r / k) if k else None for r, k in zip(right, n, strict=True)]
 
 
 def predicted_counts(answers: Answers) -> list[int]:

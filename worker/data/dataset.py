@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from service.contract.resources import ArrayInfo
+
 __all__ = ["Dataset"]
 
 
@@ -27,6 +29,13 @@ class Dataset:
     class_names: tuple[str, ...] | None
     group_names: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def infos(self) -> list[ArrayInfo]:
+        """The arrays as a profile shows them."""
+        return [
+            ArrayInfo(name=name, shape=list(array.shape), dtype=array.dtype.name) for name, array in self.arrays.items()
+        ]
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))

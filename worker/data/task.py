@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from service.contract.fit import Misfit, check_classes
 from worker.data.batches import Task
 from worker.errors import MismatchedDataset
 from worker.graph.network import TensorSpec
@@ -19,44 +20,29 @@ def task_of(labels: npt.NDArray[np.generic] | None, outputs: tuple[TensorSpec, .
     if labels is None:
         return "unlabelled"
     output = outputs[0]
-    shape = f"({', '.join(map(str, output.shape))})"
     if labels.dtype.kind == "f":
-        _check_targets(labels, output, shape)
+        _check_targets(labels, output)
         return "regression"
     if labels.dtype.kind not in "iub" or labels.ndim != 1:
         raise MismatchedDataset(
             f"labels are {labels.dtype} of shape {labels.shape}: give one class index per sample (integers of shape "
             "(N,)) or real-valued targets (floats)"
         )
-    if len(output.shape) != 2:
-        raise MismatchedDataset(
-            f"labels are class indices and the model's first output `{output.name}` is {shape}: classes need an output "
-            "of shape (batch, classes); for other targets store the labels as floats"
-        )
-    _check_classes(labels, output)
+    if len(labels):
+        try:
+            check_classes(int(labels.min()), int(labels.max()), output.info)
+        except Misfit as misfit:
+            raise MismatchedDataset(misfit.detail) from misfit
     return "classification"
 
 
-def _check_classes(labels: npt.NDArray[np.generic], output: TensorSpec) -> None:
-    if len(labels) == 0:
-        return
-    classes = output.shape[1]
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0:
-        raise MismatchedDataset(f"label {lowest} is negative: classes are numbered from 0")
-    if isinstance(classes, int) and highest >= classes:
-        raise MismatchedDataset(
-            f"label {highest} is out of range: the model's output `{output.name}` has {classes} classes, numbered "
-            f"0 to {classes - 1}"
-        )
-
-
-def _check_targets(labels: npt.NDArray[np.generic], output: TensorSpec, shape: str) -> None:
+def _check_targets(labels: npt.NDArray[np.generic], output: TensorSpec) -> None:
     if not np.isfinite(labels).all():
         raise MismatchedDataset("labels hold NaN or infinite values: remove those samples")
     sizes = [size for size in output.shape[1:] if isinstance(size, int)]
     per_sample = int(np.prod(labels.shape[1:], dtype=np.int64))
     if len(sizes) == len(output.shape) - 1 and int(np.prod(sizes, dtype=np.int64)) != per_sample:
+        shape = f"({', '.join(map(str, output.shape))})"
         raise MismatchedDataset(
             f"labels have shape {labels.shape} and the model's first output `{output.name}` is {shape}: "
             "give as many target values per sample as the model has outputs"

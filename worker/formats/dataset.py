@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.contract.resources import ArrayInfo, DatasetProfile, Notice
+from service.contract.resources import DatasetProfile, Notice
 from worker.data.dataset import Dataset
 from worker.errors import MalformedDataset, UnsafeDataset
 from worker.formats.image_folder import read_image_folder
@@ -64,10 +64,7 @@ def describe_dataset(dataset: Dataset) -> DatasetProfile:
     counts = np.bincount(labels).tolist() if is_class and labels is not None else None
     return DatasetProfile(
         format=dataset.format,
-        arrays=[
-            ArrayInfo(name=name, shape=list(array.shape), dtype=str(array.dtype))
-            for name, array in dataset.arrays.items()
-        ],
+        arrays=dataset.infos,
         samples=len(dataset),
         labels="none" if labels is None else "class" if is_class else "real",
         classes=None if counts is None else max(len(counts), len(dataset.class_names or ())),

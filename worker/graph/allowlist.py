@@ -3,7 +3,7 @@
 An upload chooses ops and their arguments, so an op belongs here only if, whatever its arguments, it computes a value
 from its tensor arguments and nothing else: no files (`aten.from_file`), no uninitialised memory (`aten.empty`,
 `aten.resize_`), no raw strides (`aten.as_strided`), no randomness, no devices. Memory is bounded by the limits of the
-process that runs the graph. In-place overloads are accepted and made functional by `worker.graph.clean`.
+process that runs the graph. In-place overloads are accepted and made functional by `worker.graph.cleaning`.
 
 An op may be here without a rule in `worker.graph.rules`: such an op runs, and pins the channels it touches.
 """
@@ -99,7 +99,8 @@ sym_constrain_range.default
 _CONSTANT = """
 sym_size.int sym_numel.default arange.default arange.start arange.start_step full.default full_like.default
 zeros.default zeros_like.default ones.default ones_like.default new_zeros.default new_ones.default new_full.default
-scalar_tensor.default linspace.default eye.default eye.m one_hot.default fill.Scalar fill_.Scalar zero_.default
+scalar_tensor.default linspace.default eye.default eye.m one_hot.default fill.Scalar fill_.Scalar
+zero.default zero_.default
 """
 
 ATEN_OVERLOADS: frozenset[str] = frozenset(

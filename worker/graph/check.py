@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from worker.errors import SelfCheckFailed, UnsupportedModel
+from worker.graph.arguments import bind
 from worker.graph.network import Network
-from worker.graph.rules import bind
+from worker.graph.shapes import forward
 from worker.graph.structure import Selection, Structure
 from worker.graph.values import Flow, Value
 
@@ -20,17 +22,27 @@ __all__ = ["self_check"]
 
 aten = torch.ops.aten
 
+_WAY_OUT = "Protect the layers around this op with prune.protect, and report the model"
+
 
 def self_check(
     dense: Network, pruned: Network, structure: Structure, selection: Selection, example: tuple[Tensor, ...]
 ) -> float:
     """Largest |pruned − masked dense| over all outputs, divided by the largest |masked dense| of that output.
 
-    Infinite when the answers differ in shape or are not finite.
+    Infinite when the answers differ in shape or are not finite. Raises SelfCheckFailed, which names the node, when one
+    of the two does not run.
     """
-    with torch.no_grad():
-        answers = pruned(*example)
-        expected = _MaskedDense(dense, structure, selection).run(*example)
+    masked = _MaskedDense(dense, structure, selection)
+    try:
+        answers = forward(pruned, example).answers
+    except UnsupportedModel as error:
+        raise SelfCheckFailed(f"the pruned network is broken: {error.detail}. {_WAY_OUT}") from error
+    try:
+        with torch.no_grad():
+            expected = masked.run(*example)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+        raise SelfCheckFailed(f"the masked network does not run: {masked.at}: {error}. {_WAY_OUT}") from error
     return max((_difference(answer, wanted) for answer, wanted in zip(answers, expected, strict=True)), default=0.0)
 
 
@@ -46,8 +58,10 @@ class _MaskedDense(fx.Interpreter):
         super().__init__(dense.module)
         self._flows = structure.flows
         self._selection = selection
+        self.at = ""
 
     def run_node(self, n: fx.Node) -> Any:
+        self.at = f"{n.name} ({n.target})"
         masked = _OVER_CHANNELS.get(n.target) if n.op == "call_function" else None
         if masked is None:
             result = super().run_node(n)

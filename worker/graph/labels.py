@@ -5,15 +5,18 @@ import operator
 import torch
 from torch import fx
 
+from worker.graph.arguments import bind
 from worker.graph.network import Network
 from worker.graph.propagation import Propagation
-from worker.graph.rules import Op, bind, find_rule
+from worker.graph.rules import Op, find_rule
 from worker.graph.rules.joining import take_item
 from worker.graph.rules.pointwise import is_pointwise, pointwise
 from worker.graph.shapes import Recorded
 from worker.graph.values import Flow, Value, Weight
 
-__all__ = ["propagate"]
+__all__ = ["UNUSUAL", "propagate"]
+
+UNUSUAL = "this call has unusual arguments, which the op's rule does not know; what it touches keeps its size"
 
 
 def propagate(network: Network, recorded: dict[str, Recorded]) -> tuple[dict[str, Flow], Propagation]:
@@ -53,12 +56,15 @@ def _apply(op: Op, overload: torch._ops.OpOverload, shape: Recorded) -> Flow:
         return Value.plain(tuple(shape)) if isinstance(shape, torch.Size) else None
     if not isinstance(shape, torch.Size | tuple):
         return None
-    rule = find_rule(overload)
-    if rule is not None:
+    rule = find_rule(overload) or (pointwise if is_pointwise(overload) else None)
+    if rule is None:
+        return op.unknown()
+    try:
         return rule(op)
-    if is_pointwise(overload):
-        return pointwise(op)
-    return op.unknown()
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 -- an upload chooses the arguments; whatever they break, pinning is right
+        return op.unknown(UNUSUAL)
 
 
 def _pin_output(flow: Flow, ledger: Propagation) -> None:

@@ -7,16 +7,27 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
+from service.contract.resources import TensorInfo
+
 __all__ = ["Network", "TensorSpec"]
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named input or output. A free dimension is a name (`"batch"`), a fixed one a number."""
+    """A named input or output. A free dimension is a name (`"batch"`), a fixed one a number.
+
+    `traced` are the sizes that the model was exported with, where they are known: sizes at which it is sure to run.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: torch.dtype
+    traced: tuple[int, ...] | None = None
+
+    @property
+    def info(self) -> TensorInfo:
+        """As a profile shows it."""
+        return TensorInfo(name=self.name, shape=list(self.shape), dtype=str(self.dtype).removeprefix("torch."))
 
 
 @dataclass(frozen=True)

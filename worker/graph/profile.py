@@ -13,10 +13,9 @@ from service.contract.resources import (
     Prunable,
     PrunableGroup,
     Reach,
-    TensorInfo,
 )
-from worker.graph.network import Network, TensorSpec
-from worker.graph.shapes import example_inputs
+from worker.graph.network import Network
+from worker.graph.shapes import example_inputs, example_shape
 from worker.graph.structure import Structure, analyze
 from worker.pruning.allocation import Limits, limits_of
 from worker.pruning.budget import uniform
@@ -40,8 +39,8 @@ def profile(network: Network) -> ModelProfile:
     least = _reach(structure, limits, 0.0)
     return ModelProfile(
         format=network.source,
-        inputs=[_tensor(spec) for spec in network.inputs],
-        outputs=[_tensor(spec) for spec in network.outputs],
+        inputs=[spec.info for spec in network.inputs],
+        outputs=[spec.info for spec in network.outputs],
         parameters=network.parameter_count(),
         macs=round(dense.macs),
         layers=[
@@ -71,10 +70,6 @@ def profile(network: Network) -> ModelProfile:
         normalization=_normalization(network),
         warnings=_warnings(network, structure),
     )
-
-
-def _tensor(spec: TensorSpec) -> TensorInfo:
-    return TensorInfo(name=spec.name, shape=list(spec.shape), dtype=str(spec.dtype).removeprefix("torch."))
 
 
 def _reach(structure: Structure, limits: Limits, keep: float) -> Reach:
@@ -113,12 +108,10 @@ def _warnings(network: Network, structure: Structure) -> list[Notice]:
                 "ONNX Runtime computes in blocks, so the last one is partly wasted",
             )
         )
-    named = [spec.name for spec in network.inputs if any(isinstance(size, str) for size in spec.shape[1:])]
-    if named:
+    free = [spec for spec in network.inputs if any(isinstance(size, str) for size in spec.shape[1:])]
+    if free:
+        shapes = ", ".join(f"`{spec.name}` of shape {example_shape(spec)}" for spec in free)
         notices.append(
-            Notice(
-                code="free-dimensions",
-                detail=f"inputs {', '.join(named)} have free dimensions; costs are for a length of 16",
-            )
+            Notice(code="free-dimensions", detail=f"the size of inputs is free; costs are for one sample with {shapes}")
         )
     return notices

@@ -36,11 +36,12 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Block:
-    """An op that pins what it touches."""
+    """An op that pins what it touches: labels, and parameters whose channels have none yet."""
 
     op: str
     labels: Labels
     why: str
+    weights: tuple[str, ...] = ()
 
 
 @dataclass

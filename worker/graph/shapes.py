@@ -4,6 +4,7 @@ A real pass with one sample costs milliseconds; a pass with fake tensors was mea
 whole analysis (docs/decisions/0004-labels-instead-of-a-dependency-graph.md).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,21 +14,32 @@ from worker.errors import UnsupportedModel
 from worker.graph.network import Network, TensorSpec
 from worker.graph.tensors import device_of
 
-__all__ = ["Recorded", "example_inputs", "record_shapes"]
+__all__ = ["UNKNOWN_SIZE", "Pass", "Recorded", "example_inputs", "example_shape", "forward", "record_shapes"]
 
 Recorded = torch.Size | int | float | bool | tuple[Any, ...] | None
 """What a node made: the shape of a tensor, a number as it is, or a tuple of these."""
 
-# A named dimension other than the first is a length: long enough to be told from channels of one, short to compute.
-_NAMED_SIZE = 16
+UNKNOWN_SIZE = 16
+"""Stands for a free dimension other than the batch, where it is not known what the model was exported with: long enough
+to be told from channels of one, short to compute."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: what every node made, by its name, and what the network answered."""
+
+    recorded: dict[str, Recorded]
+    answers: tuple[Tensor, ...]
 
 
 class _Recorder(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.recorded: dict[str, Recorded] = {}
+        self.at = ""
 
     def run_node(self, n: fx.Node) -> Any:
+        self.at = f"{n.name} ({n.target})"
         result = super().run_node(n)
         self.recorded[n.name] = _describe(result)
         return result
@@ -46,15 +58,20 @@ def record_shapes(network: Network, example: tuple[Tensor, ...]) -> dict[str, Re
 
     Raises UnsupportedModel when the graph does not run.
     """
+    return forward(network, example).recorded
+
+
+def forward(network: Network, example: tuple[Tensor, ...]) -> Pass:
+    """Run the network on `example`, node by node. Raises UnsupportedModel that names the node that does not run."""
     recorder = _Recorder(network.module)
     try:
         with torch.no_grad():
-            recorder.run(*example)
+            answers = recorder.run(*example)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
         shapes = ", ".join(f"{spec.name} {tuple(tensor.shape)}" for spec, tensor in _paired(network, example))
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedModel(f"the model does not run on an input of {shapes}: {reason}") from error
-    return recorder.recorded
+        raise UnsupportedModel(f"the model does not run on an input of {shapes}: {recorder.at}: {reason}") from error
+    return Pass(recorder.recorded, answers)
 
 
 def _paired(network: Network, example: tuple[Tensor, ...]) -> list[tuple[TensorSpec, Tensor]]:
@@ -64,19 +81,24 @@ def _paired(network: Network, example: tuple[Tensor, ...]) -> list[tuple[TensorS
 def example_inputs(network: Network, batch: int = 1, seed: int = 0) -> tuple[Tensor, ...]:
     """Random tensors that fit `network.inputs`, on the device of its parameters.
 
-    Floats are normal, integers 0 or 1.
-    A named first dimension becomes `batch`; other named dimensions become a fixed length, the same for one name.
+    Floats are normal, integers 0 or 1. Shapes are those of `example_shape`.
     """
     generator = torch.Generator().manual_seed(seed)
     device = device_of(network)
     return tuple(_random(spec, batch, generator).to(device) for spec in network.inputs)
 
 
-def _random(spec: TensorSpec, batch: int, generator: torch.Generator) -> Tensor:
-    shape = [
-        size if isinstance(size, int) else (batch if position == 0 else _NAMED_SIZE)
+def example_shape(spec: TensorSpec, batch: int = 1) -> tuple[int, ...]:
+    """`spec.shape` in numbers: a free first dimension is the batch, others are as the model was exported with."""
+    known = spec.traced or (UNKNOWN_SIZE,) * len(spec.shape)
+    return tuple(
+        size if isinstance(size, int) else (batch if position == 0 else known[position])
         for position, size in enumerate(spec.shape)
-    ]
+    )
+
+
+def _random(spec: TensorSpec, batch: int, generator: torch.Generator) -> Tensor:
+    shape = example_shape(spec, batch)
     if spec.dtype.is_floating_point:
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(spec.dtype)
     # Class numbers and tokens: 0 and 1 index any table.

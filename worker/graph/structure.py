@@ -163,7 +163,7 @@ def analyze(network: Network, example: tuple[Tensor, ...]) -> Structure:
     return Structure(
         layers=layers,
         groups=tuple(_group(index, members, table, layers, ledger, components) for index, members in enumerate(kinds)),
-        blocked=_blocked(ledger, components, layers),
+        blocked=_blocked(network, ledger, components, layers),
         slots=table.slots,
         model=model,
         component_count=components.count,
@@ -260,7 +260,17 @@ def _group(
     )
 
 
-def _blocked(ledger: Propagation, components: Components, layers: tuple[Layer, ...]) -> tuple[Blocked, ...]:
+def _blocked(
+    network: Network, ledger: Propagation, components: Components, layers: tuple[Layer, ...]
+) -> tuple[Blocked, ...]:
+    """Ops that pinned something, each with the layers it held. One that held none is left out.
+
+    A weight that is pinned before any op made it a layer would have been one, if it is a matrix or a kernel.
+    """
+    names = {layer.weight: layer.name for layer in layers}
+    for name, parameter in network.parameters():
+        if parameter.dim() > 1:
+            names.setdefault(name, name.removesuffix(".weight"))
     makers: dict[int, set[str]] = {}
     for start, stop, weight in ledger.minted:
         for number in np.unique(components.loose[start:stop]):
@@ -268,12 +278,13 @@ def _blocked(ledger: Propagation, components: Components, layers: tuple[Layer, .
     found: dict[tuple[str, str], set[str]] = {}
     for block in ledger.blocks:
         weights = found.setdefault((block.op, block.why), set())
+        weights |= set(block.weights)
         for number in np.unique(components.loose[block.labels[block.labels > 0]]):
             weights |= makers.get(int(number), set())
     return tuple(
-        Blocked(op, tuple(layer.name for layer in layers if layer.weight in weights), why)
+        Blocked(op, tuple(layer for weight, layer in names.items() if weight in weights), why)
         for (op, why), weights in found.items()
-        if weights
+        if weights & names.keys()
     )
 
 

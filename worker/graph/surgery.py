@@ -9,8 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx
 
+from worker.errors import UnsupportedModel
+from worker.graph.arguments import bind
 from worker.graph.network import Network
-from worker.graph.rules import Removal, bind, find_rewrite
+from worker.graph.rules import Removal, find_rewrite
 from worker.graph.structure import Selection, Structure
 from worker.graph.traced import place
 from worker.graph.values import Value, count_kept, kept_along
@@ -25,6 +27,8 @@ def remove(network: Network, structure: Structure, selection: Selection, *, sinc
 
     `structure` is the analysis of the dense network and gives the graph; `network` gives the weights. With `since`,
     `network` is what an earlier `remove` made of that selection, perhaps trained since, and only the difference is cut.
+
+    Raises UnsupportedModel for an op whose arguments cannot follow what is removed.
     """
     before = structure.everything() if since is None else since
     root = torch.nn.Module()
@@ -70,7 +74,15 @@ def _resize_constants(graph: fx.Graph, structure: Structure, selection: Selectio
             rewrite = find_rewrite(node.target)
             if rewrite is not None:
                 resize = _resizer(node, structure, selection)
-                rewrite(Removal(node, bind(node), structure.flows, selection, resize))
+                try:
+                    rewrite(Removal(node, bind(node), structure.flows, selection, resize))
+                except MemoryError:
+                    raise
+                except Exception as error:  # an upload chooses the arguments
+                    raise UnsupportedModel(
+                        f"{node.name} ({node.target}) has unusual arguments that cannot follow the channels which are "
+                        f"removed before it ({type(error).__name__}: {error}). Protect those layers with prune.protect"
+                    ) from error
 
 
 def _resizer(node: fx.Node, structure: Structure, selection: Selection) -> Callable[[Any, int], Any]:

@@ -1,11 +1,12 @@
-"""Networks from our own modules and exports: to trace again after surgery, and for tests. Never for uploads."""
+"""Networks from programs that `torch.export` traced in this process. Programs in files are read by `worker.formats`."""
 
 from typing import Literal
 
 import torch
 from torch import fx
 
-from worker.graph.clean import clean
+from worker.graph.arguments import bind, in_schema_order
+from worker.graph.cleaning import clean
 from worker.graph.network import Network, TensorSpec
 
 __all__ = ["from_exported", "place"]
@@ -18,35 +19,47 @@ def from_exported(program: torch.export.ExportedProgram, source: Literal["pt2", 
     """
     signature = program.graph_signature
     targets = {spec.arg.name: spec.target for spec in signature.input_specs if spec.target is not None}
-    constants = {**program.state_dict, **program.constants}
-    root = torch.nn.Module()
+    tensors = {**program.state_dict, **program.constants}
+    first_names: dict[tuple[object, ...], str] = {}
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     inputs: list[TensorSpec] = []
-    names: dict[int, str] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in targets:
-            if not node.users:
-                continue
-            target = targets[node.name]
-            # A tensor that two modules share keeps its first name: it is one parameter.
-            first = names.setdefault(id(constants[target]), target)
-            place(root, first, constants[target])
+            name = targets[node.name]
+            # A tensor stored under two names keeps the first: it is one parameter.
+            first = first_names.setdefault(_memory(tensors[name]), name)
             copies[node] = graph.create_node("get_attr", first, name=node.name)
         elif node.op == "output":
             graph.output(tuple(copies[result] for result in _user_outputs(program, node)))
         else:
-            copies[node] = graph.node_copy(node, lambda source: copies[source])
-            copies[node].meta = {}
+            copies[node] = _copy(node, graph, copies)
             if node.op == "placeholder":
                 inputs.append(_spec(node, node.name))
     outputs = tuple(
         _spec(node, name)
         for node, name in zip(_user_outputs(program, program.graph.output_node()), signature.user_outputs, strict=True)
     )
-    module = fx.GraphModule(root, graph, class_name="Network")
-    clean(module)
-    return Network(module, tuple(inputs), outputs, source)
+    clean(graph)
+    root = torch.nn.Module()
+    for name in dict.fromkeys(str(node.target) for node in graph.find_nodes(op="get_attr")):
+        place(root, name, tensors[name])
+    return Network(fx.GraphModule(root, graph, class_name="Network"), tuple(inputs), outputs, source)
+
+
+def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
+    """What two names of one tensor have in common. Empty tensors have no memory to share."""
+    where = tensor.data_ptr() if tensor.numel() else id(tensor)
+    return where, tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _copy(node: fx.Node, graph: fx.Graph, copies: dict[fx.Node, fx.Node]) -> fx.Node:
+    """`node` in `graph`, without metadata, its arguments in the order of the op's schema."""
+    copy = graph.node_copy(node, copies.__getitem__)
+    copy.meta = {}
+    if isinstance(copy.target, torch._ops.OpOverload):
+        copy.args, copy.kwargs = in_schema_order(copy.target, bind(copy))
+    return copy
 
 
 def place(root: torch.nn.Module, target: str, tensor: torch.Tensor) -> None:
@@ -79,4 +92,6 @@ def _spec(node: fx.Node, name: str | None) -> TensorSpec:
     value = node.meta["val"]
     free = iter("batch" if position == 0 else f"size{position}" for position in range(value.dim()))
     shape = tuple(size if isinstance(size, int) else label for size, label in zip(value.shape, free, strict=True))
-    return TensorSpec(name or node.name, shape, value.dtype)
+    sizes = [size if isinstance(size, int) else size.node.hint for size in value.shape]
+    traced = None if None in sizes else tuple(sizes)
+    return TensorSpec(name or node.name, shape, value.dtype, traced)

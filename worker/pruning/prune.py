@@ -89,6 +89,9 @@ def prune(
         current = remove(current, structure, chosen, since=selection)
         selection = chosen
         complete = index + 1 == len(shares)
+        if not complete:
+            # The next step computes scores on this cut, and a wrong one would fail there with a less exact reason.
+            _check(network, structure, selection)
         if on_step is not None:
             on_step(_plan(structure, recipe_prune, target, selection, steps, complete=complete))
         if between is not None and not complete:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from worker.data.answers import read_answers
 from worker.data.batches import Samples, Task
 from worker.data.predictions import Predictions
 from worker.graph.network import Network
@@ -77,12 +78,10 @@ def score(predictions: Predictions, task: Task, teacher: Predictions | None = No
     if len(logits) == 0:
         return Score(None)
     if task == "classification" and labels is not None:
-        classes = torch.from_numpy(labels.astype(np.int64))
-        right = (logits.argmax(1) == classes).numpy()
-        of_class = np.bincount(labels.astype(np.int64))
-        recalls = np.bincount(labels.astype(np.int64), weights=right)[of_class > 0] / of_class[of_class > 0]
-        loss = float(functional.cross_entropy(logits.double(), classes))
-        return Score(loss, 100 * float(right.mean()), 100 * float(recalls.min()))
+        answers = read_answers(predictions)
+        worst = min(share for share in answers.recall if share is not None)
+        loss = float(functional.cross_entropy(logits.double(), torch.from_numpy(labels.astype(np.int64))))
+        return Score(loss, 100 * float(answers.correct.mean()), 100 * worst)
     if task == "regression" and labels is not None:
         return Score(float(functional.mse_loss(logits.double(), torch.from_numpy(labels).double())))
     if teacher is None:

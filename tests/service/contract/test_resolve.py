@@ -115,8 +115,22 @@ def test_a_dataset_of_the_wrong_shape_is_refused_naming_both_shapes() -> None:
     wrong = dataset(arrays=[ArrayInfo(name="x", shape=[100, 28, 28, 1], dtype="uint8")])
     error = refusal(recipe(), data=wrong)
     assert error.code == "dataset-mismatch"
-    assert "[100, 28, 28, 1]" in error.errors[0].detail
-    assert "['batch', 3, 32, 32]" in error.errors[0].detail
+    assert [found.pointer for found in error.errors] == ["#/dataset"]
+    assert "(N, 28, 28, 1)" in error.errors[0].detail
+    assert "(batch, 3, 32, 32)" in error.errors[0].detail
+
+
+def test_a_mean_of_the_wrong_length_is_refused_at_its_pointer() -> None:
+    error = refusal(recipe(input={"mean": [0.5, 0.5]}), data=dataset())
+    assert error.code == "recipe-invalid"
+    assert [found.pointer for found in error.errors] == ["#/recipe/input/mean"]
+
+
+def test_features_need_no_scale_and_no_warning() -> None:
+    flat = model(inputs=[TensorInfo(name="x", shape=["batch", 8], dtype="float32")])
+    resolved = resolve(recipe(), flat, dataset(arrays=[ArrayInfo(name="x", shape=[100, 8], dtype="uint8")]))
+    assert resolved.recipe.input.scale == 1.0
+    assert resolved.warnings == []
 
 
 def test_resize_makes_another_size_fit_but_not_another_number_of_channels() -> None:
@@ -131,6 +145,8 @@ def test_a_label_beyond_the_outputs_is_refused_naming_both() -> None:
     assert error.code == "dataset-mismatch"
     assert "label 10" in error.errors[0].detail
     assert "10 classes" in error.errors[0].detail
+    wide = model(outputs=[TensorInfo(name="mask", shape=["batch", 10, 32, 32], dtype="float32")])
+    assert "(batch, classes)" in refusal(recipe(), wide, dataset()).errors[0].detail
 
 
 def test_unlabelled_data_can_be_distilled_but_not_trained_on() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import fx
 
 from worker.errors import MalformedModel
+from worker.graph.arguments import in_schema_order
 
 __all__ = ["ordered_arguments"]
 
@@ -52,34 +53,16 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def ordered_arguments(op: torch._ops.OpOverload, given: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """`given` by name, as positional and keyword-only arguments; later stages count on the positions.
-
-    Defaults fill the gaps between positional arguments and are left off at the end.
+    """`given` by name, as positional and keyword-only arguments.
 
     Raises:
         MalformedModel: an argument is missing, unknown, or of another type than the schema's.
     """
-    left = dict(given)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    gap: list[Any] = []
     for argument in op._schema.arguments:
-        if argument.name in left:
-            value = left.pop(argument.name)
-            if not _fits(value, str(argument.real_type)):
-                raise MalformedModel(f"{op} takes {argument.real_type} as {argument.name!r}, not {str(value)[:80]!r}")
-            if argument.kwarg_only:
-                kwargs[argument.name] = value
-            else:
-                args += [*gap, value]
-                gap = []
-        elif not argument.has_default_value():
-            raise MalformedModel(f"{op} lacks its argument {argument.name!r}")
-        elif not argument.kwarg_only:
-            gap.append(argument.default_value)
-    if left:
-        raise MalformedModel(f"{op} has no argument {next(iter(left))[:80]!r}")
-    return tuple(args), kwargs
+        if argument.name in given and not _fits(given[argument.name], str(argument.real_type)):
+            value = str(given[argument.name])[:80]
+            raise MalformedModel(f"{op} takes {argument.real_type} as {argument.name!r}, not {value!r}")
+    return in_schema_order(op, given)
 
 
 def _fits(value: Any, kind: str) -> bool:

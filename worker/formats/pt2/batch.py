@@ -14,14 +14,13 @@ from worker.formats.pt2.signature import Declared
 from worker.formats.pt2.tensors import DTYPES
 from worker.formats.trial import MEANINGLESS, trial_run
 from worker.graph.network import TensorSpec
+from worker.graph.shapes import UNKNOWN_SIZE
 
 __all__ = ["described_border"]
 
 _SYMBOL = re.compile(r"Symbol\('(\w{1,64})'[^()]{0,200}\)|(s\d{1,9})")
 _TRACED_AT_MOST = 65_536
 _TRIAL_BATCHES = (2, 3)
-_LENGTH = 16
-"""Stands for a free dimension that is not the batch, where the file does not tell what it was traced with."""
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -83,7 +82,8 @@ def _input_spec(declared: Declared) -> TensorSpec:
     for axis, size in enumerate(declared.meta.sizes[1:], start=1):
         symbol = _symbol(size)
         shape.append(symbol if isinstance(symbol, int) else names.setdefault(symbol, f"size{axis}"))
-    return TensorSpec(declared.name, tuple(shape), DTYPES[declared.meta.dtype])
+    traced = tuple(_concrete(size) for size in declared.meta.sizes)
+    return TensorSpec(declared.name, tuple(shape), DTYPES[declared.meta.dtype], traced)
 
 
 def _has_lengths(inputs: Sequence[Declared]) -> bool:
@@ -111,7 +111,7 @@ def _concrete(size: Size) -> int:
         assert size.as_int is not None
         return size.as_int
     hint = size.as_expr.hint
-    return hint.as_int if hint and hint.as_int and 1 <= hint.as_int <= _TRACED_AT_MOST else _LENGTH
+    return hint.as_int if hint and hint.as_int and 1 <= hint.as_int <= _TRACED_AT_MOST else UNKNOWN_SIZE
 
 
 def _trial(

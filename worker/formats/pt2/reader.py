@@ -8,12 +8,12 @@ from worker.errors import UnsupportedModel
 from worker.formats.advice import EXPORT_ADVICE
 from worker.formats.pt2.archive import Pt2Archive
 from worker.formats.pt2.batch import described_border
-from worker.formats.pt2.clean import clean
 from worker.formats.pt2.graph import GraphBuilder
 from worker.formats.pt2.module import with_tensors
 from worker.formats.pt2.schema import Program, Versioned, parse
 from worker.formats.pt2.signature import add_inputs, add_outputs
 from worker.formats.pt2.tensors import TensorTable
+from worker.graph.cleaning import clean
 from worker.graph.network import Network
 from worker.order import ChildLimits
 from worker.training.mode import set_mode

@@ -100,12 +100,12 @@ def _consume(op: Op, name: str, axis: int) -> None:
 def _layer(op: Op, weight: Weight, axes: tuple[int, int], coefficient: int, axis: int, outgoing: Labels) -> Value:
     """Note the layer, its cost and its bias. `axes` are the (output, input) axes of the weight's value."""
     ledger = op.ledger
-    ledger.layers.setdefault(weight.name, op.name.split(".")[1])
     factors = []
     for position in axes:
         stored = weight.axes[position]
         assert stored is not None
         factors.append((weight.name, stored))
+    ledger.layers.setdefault(weight.name, op.name.split(".")[1])
     ledger.output_axes.setdefault(weight.name, factors[0][1])
     ledger.costs.append(CostTerm(weight.name, coefficient, tuple(factors)))
     bias = op.flow("bias")

@@ -20,7 +20,7 @@ def is_pointwise(overload: torch._ops.OpOverload) -> bool:
     *("dropout.default", "feature_dropout.default", "alpha_dropout.default"),
     *("contiguous.default", "clone.default", "alias.default", "detach.default", "lift_fresh_copy.default"),
     *("to.dtype", "to.dtype_layout", "to.other", "_to_copy.default", "type_as.default", "fill.Scalar"),
-    *("zeros_like.default", "ones_like.default", "full_like.default"),
+    *("zero.default", "zeros_like.default", "ones_like.default", "full_like.default"),
 )
 def pointwise(op: Op) -> Flow:
     flows = op.operands()

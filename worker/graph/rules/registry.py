@@ -18,14 +18,7 @@ from worker.graph.propagation import Block, Propagation
 from worker.graph.shapes import Recorded
 from worker.graph.values import Flow, Labels, Value, Weight
 
-__all__ = ["Op", "Removal", "Rewrite", "Rule", "bind", "find_rewrite", "find_rule", "rewrite", "rule"]
-
-
-def bind(node: fx.Node) -> dict[str, Any]:
-    """Arguments of a call by the names in the op's schema. Those left to their default are absent."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    names = [argument.name for argument in node.target._schema.arguments]
-    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+__all__ = ["Op", "Removal", "Rewrite", "Rule", "find_rewrite", "find_rule", "rewrite", "rule"]
 
 
 @dataclass(frozen=True)
@@ -90,13 +83,16 @@ class Op:
 
     def unknown(self, why: str = "this op has no rule yet; what it touches keeps its size") -> Flow:
         """Pin everything that comes in, and make a result of which nothing can be removed."""
-        touched: list[Labels] = []
+        touched, weights = [np.zeros(0, dtype=np.int64)], []
         for flow in _leaves(self.operands()):
             if isinstance(flow, Weight):
                 self.ledger.pin_weight(flow)
-            elif not flow.is_plain:
+                weights.append(flow.name)
+            else:
                 touched.append(flow.labels.reshape(-1))
-        self.block(np.concatenate(touched) if touched else np.zeros(0, dtype=np.int64), why)
+        labels = np.concatenate(touched)
+        self.ledger.pin(labels)
+        self.ledger.blocks.append(Block(self.name, labels, why, tuple(weights)))
         return _plain(self.recorded[self.node.name])
 
     def block(self, labels: Labels, why: str) -> None:

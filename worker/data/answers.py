@@ -39,6 +39,14 @@ class Answers:
         return np.asarray(self.answer == self.labels)
 
     @property
+    def recall(self) -> list[float | None]:
+        """Share of each class that is recognised; None for a class without samples. Needs labels."""
+        assert self.labels is not None
+        n = np.bincount(self.labels, minlength=self.classes)
+        right = np.bincount(self.labels[self.correct], minlength=self.classes)
+        return [float(r / k) if k else None for r, k in zip(right, n, strict=True)]
+
+    @property
     def confidence(self) -> npt.NDArray[np.float64]:
         """(N,): the probability of the answer."""
         return np.asarray(np.exp(self.log_probability.max(axis=1).astype(np.float64)))

@@ -3,8 +3,8 @@
 import torch
 from torch import fx
 
-from worker.formats.pt2.composites import to_composites
-from worker.formats.pt2.functional import to_functional
+from worker.graph.cleaning.composites import to_composites
+from worker.graph.cleaning.functional import to_functional
 
 __all__ = ["clean"]
 

@@ -76,7 +76,7 @@ def to_composites(graph: fx.Graph) -> None:
                 if not user.users:
                     graph.erase_node(user)
                     continue
-                if user.target is not OPERATOR_FUNCTIONS["getitem"] or user.args[1] != 0:
+                if user.target is not OPERATOR_FUNCTIONS["getitem"] or user.args[1:] != (0,):
                     raise UnsupportedModel(f"the model reads a second result of {node.target} ({user.name})")
                 user.target, user.args = target, args
         elif node.target is aten.convolution.default:
@@ -88,11 +88,13 @@ def to_composites(graph: fx.Graph) -> None:
 def _convolution(node: fx.Node) -> None:
     x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = node.args
     assert isinstance(stride, list)
+    target = (_TRANSPOSED if transposed else _CONVOLUTIONS).get(len(stride))
+    if target is None:
+        return  # whether such a call runs at all is found out by running it
+    node.target = target
     if transposed:
-        node.target = _TRANSPOSED[len(stride)]
         node.args = (x, weight, bias, stride, padding, output_padding, groups, dilation)
     else:
-        node.target = _CONVOLUTIONS[len(stride)]
         node.args = (x, weight, bias, stride, padding, dilation, groups)
 
 

@@ -1,0 +1,51 @@
+"""prune: remove what the network can spare, in steps that survive a restart."""
+
+import torch
+
+from service.contract.recipe import Recipe
+from worker.graph.network import Network
+from worker.pruning.plan import Plan
+from worker.pruning.prune import Pruned, prune
+from worker.reporter import Reporter
+from worker.stages.load import Data
+from worker.training.checkpoint import CheckpointStore
+from worker.training.normalization import recalibrate
+
+__all__ = ["prune_in_steps"]
+
+_CHECKPOINT = "plan"
+
+
+def prune_in_steps(
+    start: Network,
+    data: Data | None,
+    recipe: Recipe,
+    device: torch.device,
+    checkpoints: CheckpointStore,
+    reporter: Reporter,
+) -> Pruned:
+    """Prune to the target, going on after the last finished step of an earlier attempt.
+
+    Statistics are measured anew between steps where the recipe allows it: scores of a network whose batch norms are
+    off say little. Raises TargetUnreachable, NothingRemoved, SelfCheckFailed.
+    """
+
+    def remember(plan: Plan) -> None:
+        checkpoints.save(_CHECKPOINT, {}, plan.model_dump(mode="json"))
+
+    def refresh(network: Network) -> Network:
+        return recalibrate(network, data.calibration, device=device) if data else network
+
+    earlier = checkpoints.load(_CHECKPOINT)
+    return prune(
+        start,
+        recipe.prune,
+        recipe.target,
+        data.calibration if data else None,
+        data.task if data else "unlabelled",
+        recipe.seed,
+        reporter,
+        on_step=remember,
+        resume=Plan.model_validate(earlier.meta) if earlier else None,
+        between=refresh if recipe.finetune.recalibrate else None,
+    )
