@@ -43,9 +43,7 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
     pruned = prune_in_steps(baseline.start, loaded.data, recipe, device, checkpoints, recording)
 
     recording.stage("finetune")
-    recovered = recover(
-        baseline.start, pruned.network, loaded.dense, loaded.data, recipe, device, checkpoints, recording
-    )
+    recovered = recover(baseline.start, pruned, loaded.data, recipe, device, checkpoints, recording)
 
     recording.stage("audit")
     evidence = judge(loaded, baseline, pruned, recovered, recipe, device, recording)

@@ -117,6 +117,9 @@ class Prune(Strict):
     min_keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
         0.1, description="No layer keeps less than this fraction of its channels."
     )
+    compensate: bool = Field(
+        True, description="Fold removed channels into the kept ones that predict them. Needs samples, no labels."
+    )
     protect: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=1000)] = Field(
         [], description="Patterns (`layer1.*`) of layers whose outputs are never pruned."
     )
@@ -126,10 +129,14 @@ class Prune(Strict):
 
 
 class Distill(Strict):
-    """Distillation from the dense model: `weight · T² · KL(dense ‖ pruned) + (1 − weight) · loss(labels)`."""
+    """Distillation from the dense model: `weight · T² · KL(dense ‖ pruned) + (1 − weight) · loss(labels)`, and
+    `features` times the squared difference of the inner activations, relative to their size."""
 
     weight: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.9
     temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 4.0
+    features: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
+        5.0, description="Weight of matching the dense model's activations in the channels that are left; 0 is off."
+    )
 
 
 class Finetune(Strict):

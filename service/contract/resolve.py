@@ -144,7 +144,12 @@ def _resolve_prune(prune: Prune, model: ModelProfile, *, has_data: bool) -> Prun
                 "convolutions); upload the .pt2, or use 'taylor' or 'magnitude'",
             ),
         )
-    return prune.model_copy(update={"criterion": prune.criterion or ("taylor" if has_data else "magnitude")})
+    return prune.model_copy(
+        update={
+            "criterion": prune.criterion or ("taylor" if has_data else "magnitude"),
+            "compensate": prune.compensate and has_data,
+        }
+    )
 
 
 def _resolve_finetune(finetune: Finetune, model: ModelProfile, dataset: DatasetProfile) -> Finetune:

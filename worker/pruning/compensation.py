@@ -1,5 +1,6 @@
 """Let what stays answer for what goes: fold removed channels into the kept ones that predict them."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ _MOST_POSITIONS = 8192
 _MOST_CHANNELS = 2048
 # Share of the mean variance that is added to every variance: channels that are almost copies of each other must not
 # get large weights of opposite sign.
-_RIDGE = 1e-2
+_RIDGE = 1e-3
 
 
 @dataclass
@@ -49,9 +50,9 @@ def compensate(
 
     For every convolution or linear layer that sums over channels of which some will go, each of these is predicted from
     those that stay, `x_r ≈ Σ_k B_kr x_k + c_r`, by ridge regression over `samples` at single positions. Its weights are
-    added to theirs, `W_k += Σ_r B_kr W_r`, and to the bias, if there is one; without a bias the offset is left to the
-    batch norm that follows. Chee et al., Model Preserving Compression for Neural Networks, NeurIPS 2022, eq. 3, with
-    regression in place of an interpolative decomposition.
+    added to theirs, `W_k += Σ_r B_kr W_r`, and c to the bias. Where there is none, a batch norm that follows takes the
+    offset, and without either c is 0. Chee et al., Model Preserving Compression for Neural Networks, NeurIPS 2022,
+    eq. 3, with regression in place of an interpolative decomposition.
 
     Uses no labels. `structure` is that of the dense network, `network` what `before` has left of it.
     """
@@ -74,20 +75,20 @@ def compensate(
 
 @dataclass(frozen=True)
 class _Consumer:
-    """An op that loses inputs. `stays` is (channels of the network as it is,)."""
+    """An op that loses inputs. `stays` is (channels of the network as it is,); `offset` says whether something can make
+    up for a constant."""
 
-    source: str
     axis: int
     weight: str
     bias: str | None
+    offset: bool
     stays: npt.NDArray[np.bool_]
 
 
-def _affected(
-    network: Network, structure: Structure, before: Selection, after: Selection
-) -> dict[str, _Consumer]:
+def _affected(network: Network, structure: Structure, before: Selection, after: Selection) -> dict[str, _Consumer]:
     nodes = {node.name: node for node in network.module.graph.nodes}
     parameters = dict(network.module.named_parameters())
+    uses = Counter(str(node.target) for node in nodes.values() for _ in node.users if node.op == "get_attr")
     found = {}
     for consumer in structure.consumers:
         node, flow = nodes[consumer.node], structure.flows[consumer.source]
@@ -99,9 +100,10 @@ def _affected(
             continue
         if len(stays) > _MOST_CHANNELS or parameters[weight].shape[_INPUT_AXIS] != len(stays):
             continue
-        if sum(other.target == weight for other in nodes.values()) > 1 or len(nodes[str(node.args[_WEIGHT])].users) > 1:
+        if uses[weight] > 1:
             continue  # shared with another layer, whose inputs are others
-        found[node.name] = _Consumer(consumer.source, consumer.axis, weight, bias, stays)
+        normalized = any(user.target is aten.batch_norm.default for user in node.users)
+        found[node.name] = _Consumer(consumer.axis, weight, bias, bias is not None or normalized, stays)
     return found
 
 
@@ -121,7 +123,7 @@ class _Meter(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         consumer = self._affected.get(n.name)
         if consumer is not None:
-            value = self.env[n.args[0]]
+            value: Tensor = self.fetch_args_kwargs_from_env(n)[0][0]
             rows = value.movedim(consumer.axis, -1).reshape(-1, value.shape[consumer.axis])
             rows = rows[:: max(1, len(rows) // _MOST_POSITIONS)].float()
             self._add(n.name, rows)
@@ -141,7 +143,9 @@ class _Meter(fx.Interpreter):
 def _fold(parameters: dict[str, torch.nn.Parameter], consumer: _Consumer, moments: _Moments) -> None:
     stays = torch.from_numpy(consumer.stays).to(moments.total.device)
     mean = moments.total / moments.count
-    covariance = moments.square / moments.count - torch.outer(mean, mean)
+    covariance = moments.square / moments.count
+    if consumer.offset:
+        covariance = covariance - torch.outer(mean, mean)
     among, across = covariance[stays][:, stays], covariance[stays][:, ~stays]
     ridge = _RIDGE * float(among.diagonal().mean()) + torch.finfo(torch.float32).tiny
     among = among + ridge * torch.eye(len(among), dtype=among.dtype, device=among.device)
@@ -155,4 +159,4 @@ def _fold(parameters: dict[str, torch.nn.Parameter], consumer: _Consumer, moment
     if consumer.bias is not None:
         offset = mean[~stays] - prediction.T @ mean[stays]
         at_every_position = gone.flatten(2).sum(2) if gone.dim() > 2 else gone
-        parameters[consumer.bias] += (at_every_position @ offset).to(weight.dtype)
+        parameters[consumer.bias].add_((at_every_position @ offset).to(weight.dtype))

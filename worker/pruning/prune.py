@@ -4,24 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from service.contract.recipe import Prune, Target
 from worker.data.batches import Samples, Task
 from worker.errors import JobFailed, NothingRemoved, SelfCheckFailed, TargetUnreachable
 from worker.graph.check import self_check
+from worker.graph.inner import Inner, inner_values
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.graph.surgery import remove
 from worker.pruning.allocation import Limits, limits_of, requested_keep
 from worker.pruning.budget import budget_of, fit, uniform
+from worker.pruning.compensation import compensate
 from worker.pruning.criteria import CRITERIA
 from worker.pruning.plan import LayerPlan, Plan, PlanStep, selection_of
 from worker.pruning.schedule import milestones
 from worker.pruning.scoring import Scene
 from worker.reporter import Reporter
+from worker.training.weights import load_weights
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["Pruned", "Unfinished", "prune"]
 
 # Single precision leaves 1e-7 to 1e-6 of the largest answer; a wrong index or size leaves a good part of it.
 _TOLERANCE = 1e-3
@@ -29,12 +33,24 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Pruned:
-    """`structure` is that of the dense network; `self_check` the largest relative difference to the masked one."""
+    """`structure` is that of the dense network; `self_check` the largest relative difference to the masked one.
+
+    `inner` are the activations that dense and pruned network have in common, for training to compare.
+    """
 
     network: Network
     plan: Plan
     structure: Structure
     self_check: float
+    inner: tuple[Inner, ...]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What an interrupted prune had reached: the plan so far, and the weights of the network cut so far, by name."""
+
+    plan: Plan
+    weights: dict[str, Tensor]
 
 
 def prune(
@@ -45,15 +61,15 @@ def prune(
     task: Task,
     seed: int,
     reporter: Reporter,
-    on_step: Callable[[Plan], None] | None = None,
-    resume: Plan | None = None,
+    on_step: Callable[[Plan, Network], None] | None = None,
+    resume: Unfinished | None = None,
     between: Callable[[Network], Network] | None = None,
 ) -> Pruned:
     """Remove channels until MACs and parameters are at or below `target`, from the safe side.
 
     Scores are taken anew before each step, on what is left of the network. `between` is called after each step but the
     last with the network cut so far and returns it with new values (recalibrated statistics); `on_step` is given the
-    plan so far after each step. With `resume`, the steps in that plan are taken as done.
+    plan and the network so far after each step. With `resume`, the steps in that plan are taken as done.
 
     Raises TargetUnreachable, NothingRemoved, SelfCheckFailed, and JobFailed when the criterion lacks what it needs.
     """
@@ -64,9 +80,11 @@ def prune(
     if criterion.needs_data and samples is None:
         raise JobFailed(f"the criterion {recipe_prune.criterion} needs a dataset; give one, or use magnitude")
     dense_cost = structure.cost(structure.everything())
-    steps = list(resume.steps) if resume is not None else []
-    selection = selection_of(structure, resume) if resume is not None else structure.everything()
+    steps = list(resume.plan.steps) if resume is not None else []
+    selection = selection_of(structure, resume.plan) if resume is not None else structure.everything()
     current = remove(network, structure, selection)
+    if resume is not None:
+        load_weights(current, resume.weights)
     shares = milestones(recipe_prune.schedule)
     if between is not None and 0 < len(steps) < len(shares):
         current = between(current)
@@ -86,6 +104,8 @@ def prune(
         if chosen is None:
             raise _unreachable(structure, limits, target)
         steps.append(_step(structure, selection, chosen))
+        if recipe_prune.compensate and samples is not None:
+            current = compensate(current, structure, selection, chosen, samples)
         current = remove(current, structure, chosen, since=selection)
         selection = chosen
         complete = index + 1 == len(shares)
@@ -93,14 +113,14 @@ def prune(
             # The next step computes scores on this cut, and a wrong one would fail there with a less exact reason.
             _check(network, structure, selection)
         if on_step is not None:
-            on_step(_plan(structure, recipe_prune, target, selection, steps, complete=complete))
+            on_step(_plan(structure, recipe_prune, target, selection, steps, complete=complete), current)
         if between is not None and not complete:
             current = between(current)
     if selection.all():
         raise NothingRemoved(_why_nothing(structure))
     error = _check(network, structure, selection)
     plan = _plan(structure, recipe_prune, target, selection, steps, complete=True)
-    return Pruned(current, plan, structure, error)
+    return Pruned(current, plan, structure, error, inner_values(structure, selection))
 
 
 def _advance(reporter: Reporter, step: int, steps: int) -> Callable[[float], None]:

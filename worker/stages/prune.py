@@ -5,15 +5,16 @@ import torch
 from service.contract.recipe import Recipe
 from worker.graph.network import Network
 from worker.pruning.plan import Plan
-from worker.pruning.prune import Pruned, prune
+from worker.pruning.prune import Pruned, Unfinished, prune
 from worker.reporter import Reporter
 from worker.stages.load import Data
 from worker.training.checkpoint import CheckpointStore
 from worker.training.normalization import recalibrate
+from worker.training.weights import weights_of
 
 __all__ = ["prune_in_steps"]
 
-_CHECKPOINT = "plan"
+_CHECKPOINT = "prune"
 
 
 def prune_in_steps(
@@ -30,8 +31,8 @@ def prune_in_steps(
     off say little. Raises TargetUnreachable, NothingRemoved, SelfCheckFailed.
     """
 
-    def remember(plan: Plan) -> None:
-        checkpoints.save(_CHECKPOINT, {}, plan.model_dump(mode="json"))
+    def remember(plan: Plan, network: Network) -> None:
+        checkpoints.save(_CHECKPOINT, weights_of(network), plan.model_dump(mode="json"))
 
     def refresh(network: Network) -> Network:
         return recalibrate(network, data.calibration, device=device) if data else network
@@ -46,6 +47,6 @@ def prune_in_steps(
         recipe.seed,
         reporter,
         on_step=remember,
-        resume=Plan.model_validate(earlier.meta) if earlier else None,
+        resume=Unfinished(Plan.model_validate(earlier.meta), earlier.tensors) if earlier else None,
         between=refresh if recipe.finetune.recalibrate else None,
     )

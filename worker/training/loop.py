@@ -14,12 +14,14 @@ from service.contract.recipe import Finetune
 from service.contract.report import EpochRecord
 from worker.data.batches import Samples, Task
 from worker.data.split_samples import SplitSamples
+from worker.graph.inner import Inner
 from worker.graph.network import Network
 from worker.reporter import Reporter, Silent
 from worker.training.checkpoint import CheckpointStore
 from worker.training.device import CPU, placed
 from worker.training.divergence import DivergenceGuard, check_weights
 from worker.training.evaluation import Score
+from worker.training.features import FeatureMatch
 from worker.training.judge import Judge
 from worker.training.losses import Objective, build_objective
 from worker.training.mode import set_mode
@@ -56,13 +58,14 @@ def finetune(
     checkpoints: CheckpointStore,
     device: torch.device = CPU,
     reporter: Reporter | None = None,
+    inner: tuple[Inner, ...] = (),
 ) -> Trained:
     """Train a copy of `network` and return it as it was after its best epoch.
 
     `settings` is resolved: learning rate and augmentation are filled in. `teacher`, in inference mode, is the dense
-    model; its answers are imitated as `settings.distill` says. Epoch 0, the state before training, competes for best:
-    judged on `tuning` by accuracy, then worst recall, then loss; by loss alone for regression; by nearness to the
-    teacher without labels. Without a tuning split the last epoch is taken.
+    model; its answers, and its activations at `inner`, are imitated as `settings.distill` says. Epoch 0, the state
+    before training, competes for best: judged on `tuning` by accuracy, then worst recall, then loss; by loss alone for
+    regression; by nearness to the teacher without labels. Without a tuning split the last epoch is taken.
 
     Both arms see the same samples in the same order under the same random views, so that they differ by the prune
     alone. On the CPU the result is a function of the arguments: a run that is killed and called again goes on from its
@@ -95,6 +98,8 @@ def finetune(
             run = Run(records=[before], best=_copied(student), best_epoch=0)
             pulse.epoch(before, settings.epochs)
         guard = None if run.reference is None else DivergenceGuard(run.reference)
+        feature_weight = settings.distill.features if settings.distill is not None else 0.0
+        features = FeatureMatch(student, teacher, inner) if teacher is not None and inner and feature_weight else None
 
         for epoch in range(len(run.records), settings.epochs + 1):
             # One seed per epoch, not per run: an epoch after a resume draws what it would have drawn anyway.
@@ -111,9 +116,14 @@ def finetune(
 
                 inputs = [value.to(device, non_blocking=True) for value in batch.inputs]
                 labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
-                wanted = None if teacher is None or objective.imitation is None else _answers_of(teacher, inputs)
-                answers = student(*inputs)[0].flatten(1)
-                loss = objective(answers, wanted, labels)
+                wanted: Tensor | None
+                if features is not None:
+                    answers, wanted, difference = features(inputs)
+                    loss = objective(answers, wanted, labels) + feature_weight * difference
+                else:
+                    wanted = None if teacher is None or objective.imitation is None else _answers_of(teacher, inputs)
+                    answers = student(*inputs)[0].flatten(1)
+                    loss = objective(answers, wanted, labels)
 
                 value = float(loss.detach())
                 if guard is None:

@@ -16,8 +16,9 @@ from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.order import ChildLimits
 from worker.pruning.plan import Plan, apply
-from worker.pruning.prune import Pruned, prune
+from worker.pruning.prune import Pruned, Unfinished, prune
 from worker.reporter import Silent
+from worker.training.weights import weights_digest, weights_of
 
 
 def run(network: Network, recipe: Prune, target: Target, samples: Any = None, **options: Any) -> Pruned:
@@ -47,15 +48,20 @@ def test_a_plan_rebuilds_the_same_network_after_a_round_trip_through_json() -> N
     assert (again(*inputs)[0] == pruned.network(*inputs)[0]).all()
 
 
-def test_resuming_after_a_step_ends_where_the_whole_run_ends() -> None:
+def test_resuming_after_a_step_ends_with_the_weights_of_the_whole_run() -> None:
     network = NETWORKS["conv-resnet"]()
     recipe, target, samples = Prune(criterion="taylor"), Target(macs=0.5), samples_of(NETWORKS["conv-resnet"]())
-    plans: list[Plan] = []
-    whole = run(network, recipe, target, samples, on_step=plans.append)
-    assert [plan.complete for plan in plans] == [False, False, False, True]
-    resumed = run(network, recipe, target, samples, resume=plans[1])
-    assert resumed.plan == whole.plan
-    assert run(network, recipe, target, samples, resume=plans[3]).plan == whole.plan
+    reached: list[Unfinished] = []
+
+    def remember(plan: Plan, so_far: Network) -> None:
+        reached.append(Unfinished(plan, {name: weight.clone() for name, weight in weights_of(so_far).items()}))
+
+    whole = run(network, recipe, target, samples, on_step=remember)
+    assert [state.plan.complete for state in reached] == [False, False, False, True]
+    for state in (reached[1], reached[3]):
+        resumed = run(network, recipe, target, samples, resume=state)
+        assert resumed.plan == whole.plan
+        assert weights_digest(resumed.network) == weights_digest(whole.network)
 
 
 def test_the_plan_counts_in_positions_of_the_dense_network() -> None:
