@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# As in the worker (`worker.__main__`), and before anything imports torch: threads wait without spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
