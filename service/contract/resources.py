@@ -42,6 +42,9 @@ __all__ = [
     "Verdict",
 ]
 
+# No control characters: PostgreSQL stores no NUL in a text, and no terminal should be given the others.
+_NAME = r"^[^\x00-\x1f\x7f]+$"
+
 # Crockford base 32 of a 48-bit millisecond clock and 80 random bits: sorts by time, fits in a URL.
 _ULID = "[0-9a-hjkmnp-tv-z]{26}"
 ModelID = Annotated[str, StringConstraints(pattern=f"^mdl_{_ULID}$")]
@@ -237,7 +240,7 @@ class JobRequest(BaseModel):
     model: ModelID
     dataset: DatasetID | None = Field(None, description="Without one the prune is data-free and bias is not assessed.")
     recipe: Recipe
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NAME)] | None = None
     metadata: Metadata = {}
 
 

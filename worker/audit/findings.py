@@ -88,7 +88,7 @@ def generalization_finding(arms: list[ArmEvaluation]) -> Finding:
     by = "" if trend == "did not change" else f" by {points(abs(change))} points"
     details = [
         f"{arm.arm.capitalize()}: {points(arm.train_accuracy)} % on training samples without augmentation, "
-        f"{points(arm.accuracy)} % on unseen ones, gap {points(arm.generalization_gap)}."
+        f"{points(arm.accuracy)} % on unseen ones, gap {signed(arm.generalization_gap)}."
         for arm in arms
         if arm.train_accuracy is not None and arm.accuracy is not None and arm.generalization_gap is not None
     ]

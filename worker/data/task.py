@@ -15,11 +15,18 @@ def task_of(labels: npt.NDArray[np.generic] | None, outputs: tuple[TensorSpec, .
     """Integers of shape (N,) are classes, reals are regression targets, None is unlabelled.
 
     Classes need a first output of shape (batch, classes) and lie in 0..classes-1; real labels have as many values per
-    sample as the first output. A size that the model leaves free is not checked. Raises MismatchedDataset.
+    sample as the first output. A size that the model leaves free is not checked. With or without labels the first
+    output is what is trained and judged: real numbers of shape (batch, ...). Raises MismatchedDataset.
     """
+    output = outputs[0]
+    if len(output.shape) < 2 or not output.dtype.is_floating_point:
+        raise MismatchedDataset(
+            f"the model's first output `{output.name}` is {output.info.dtype} of shape {_shape(output)}, and only real "
+            "numbers of shape (batch, values) can be trained and judged: export the model without its last argmax or "
+            "squeeze, or submit the job without a dataset"
+        )
     if labels is None:
         return "unlabelled"
-    output = outputs[0]
     if labels.dtype.kind == "f":
         _check_targets(labels, output)
         return "regression"
@@ -42,8 +49,11 @@ def _check_targets(labels: npt.NDArray[np.generic], output: TensorSpec) -> None:
     sizes = [size for size in output.shape[1:] if isinstance(size, int)]
     per_sample = int(np.prod(labels.shape[1:], dtype=np.int64))
     if len(sizes) == len(output.shape) - 1 and int(np.prod(sizes, dtype=np.int64)) != per_sample:
-        shape = f"({', '.join(map(str, output.shape))})"
         raise MismatchedDataset(
-            f"labels have shape {labels.shape} and the model's first output `{output.name}` is {shape}: "
+            f"labels have shape {labels.shape} and the model's first output `{output.name}` is {_shape(output)}: "
             "give as many target values per sample as the model has outputs"
         )
+
+
+def _shape(output: TensorSpec) -> str:
+    return f"({', '.join(map(str, output.shape))}{',' if len(output.shape) == 1 else ''})"

@@ -74,6 +74,8 @@ class InputTransform:
             found = fit(declared, dataset.infos, [spec.info for spec in inputs])
         except Misfit as misfit:
             raise MismatchedDataset(misfit.detail) from misfit
+        for feed, spec in zip(found.feeds, inputs, strict=True):
+            _check_ids(dataset.arrays[feed.array.name], feed, spec)
         sources = tuple(_source(feed, spec) for feed, spec in zip(found.feeds, inputs, strict=True))
         return InputTransform(found.input, sources)
 
@@ -87,6 +89,18 @@ class InputTransform:
 
     def __call__(self, dataset: Dataset, rows: npt.NDArray[np.int64]) -> tuple[Tensor, ...]:
         return self.normalize(self.read(dataset, rows))
+
+
+def _check_ids(samples: npt.NDArray[np.generic], feed: Feed, spec: TensorSpec) -> None:
+    if spec.table_rows is None or not samples.size:
+        return
+    lowest, highest = int(samples.min()), int(samples.max())
+    if lowest < 0 or highest >= spec.table_rows:
+        raise MismatchedDataset(
+            f"array `{feed.array.name}` holds ids from {lowest:,} to {highest:,} and the model's input `{spec.name}` "
+            f"looks them up in a table of {spec.table_rows:,} rows, numbered from 0: encode the samples with the "
+            "vocabulary that the model was trained with"
+        )
 
 
 def _source(feed: Feed, spec: TensorSpec) -> Source:

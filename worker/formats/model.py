@@ -9,6 +9,7 @@ from worker.formats.advice import EXPORT_ADVICE, UNPICKLE_ADVICE
 from worker.formats.pt2 import read_pt2
 from worker.formats.zips import BadArchive, HostileArchive, checked_zip
 from worker.graph.network import Network
+from worker.graph.vocabulary import with_table_rows
 from worker.order import ChildLimits
 
 __all__ = ["read_model"]
@@ -44,7 +45,7 @@ def read_model(path: Path, limits: ChildLimits) -> Network:
     if not head:
         raise MalformedModel("the file is empty")
     if head.startswith(b"PK"):
-        return _read_zip(path, limits)
+        return with_table_rows(_read_zip(path, limits))
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
         raise UnsafeModel(f"the file is a pickle (protocol {head[1]}), which is a program. {UNPICKLE_ADVICE}")
     if head[:1] in b"c(}]" and last == b"." and head.isascii():
@@ -56,7 +57,7 @@ def read_model(path: Path, limits: ChildLimits) -> Network:
         # Imported here: a .pt2 needs none of the ONNX libraries, which take a second to import.
         from worker.formats.onnx import read_onnx
 
-        return read_onnx(path, limits)
+        return with_table_rows(read_onnx(path, limits))
     raise MalformedModel(f"the file is no model: it begins with {head[:8].hex(' ')}. {EXPORT_ADVICE}")
 
 

@@ -54,7 +54,14 @@ class _Reader:
         self._notes: list[str] = []
 
     def read(self) -> Dataset:
-        return self._keras() if "x_train" in self._headers else self._by_input()
+        if "x_train" in self._headers:
+            return self._keras()
+        if without := [name for name in ("y_train", "x_test", "y_test") if name in self._headers]:
+            raise MismatchedDataset(
+                f"{', '.join(without)} {'is' if len(without) == 1 else 'are'} there, but x_train is missing: scores "
+                "and fine-tuning need training samples. To have one set divided, call its arrays x and labels"
+            )
+        return self._by_input()
 
     def _read_headers(self) -> dict[str, ArrayHeader]:
         members = self._archive.infolist()

@@ -17,12 +17,14 @@ class TensorSpec:
     """A named input or output. A free dimension is a name (`"batch"`), a fixed one a number.
 
     `traced` are the sizes that the model was exported with, where they are known: sizes at which it is sure to run.
+    `table_rows` is the number of rows of the embedding that an input of whole numbers indexes, where it does.
     """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: torch.dtype
     traced: tuple[int, ...] | None = None
+    table_rows: int | None = None
 
     @property
     def info(self) -> TensorInfo:

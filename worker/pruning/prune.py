@@ -162,7 +162,7 @@ def _unreachable(structure: Structure, limits: Limits, target: Target) -> Target
     ]
     return TargetUnreachable(
         f"{'; '.join(asked)} under the rules of the recipe. "
-        "Ask for less, or relax min_keep, round_to, protect or layers"
+        "Let more be left (a larger target), or relax min_keep, round_to, protect or layers"
     )
 
 

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 
+from service import __version__
 from service.contract.recipe import Recipe
 from service.contract.report import Benefits, ExportCheck, Report, Reproduce, Training
 from service.contract.resources import Notice
@@ -12,12 +13,12 @@ from worker.audit.audit import Evidence
 
 __all__ = ["build_report", "software_versions"]
 
-_NAMED = ("secateur", "torch", "onnx", "onnxruntime", "numpy")
+_NAMED = ("torch", "onnx", "onnxruntime", "numpy")
 
 
 def software_versions() -> dict[str, str]:
-    """Of everything that could change a number in the report. What runs from a checkout has no version."""
-    found = {}
+    """Of everything that could change a number in the report."""
+    found = {"secateur": __version__}
     for name in _NAMED:
         try:
             found[name] = version(name)

@@ -22,6 +22,9 @@ def byte_size(count: float) -> str:
 
 
 def milliseconds(value: float) -> str:
+    """`1.23 ms`, or `12.3 µs` where a small network takes less than a tenth of a millisecond."""
+    if value < 0.1:
+        return f"{_three_digits(1000 * value)}{_THIN}µs"
     return f"{_three_digits(value)}{_THIN}ms"
 
 

@@ -71,9 +71,11 @@ def load(order: JobOrder) -> Loaded:
     task = task_of(dataset.labels, network.outputs)
     splits = make_splits(dataset, order.recipe.audit.calibration_samples, order.recipe.seed)
     if not len(splits.calibration) or not len(splits.confirm):
+        removed = splits.duplicates_removed
         raise MismatchedDataset(
-            f"the dataset leaves {len(splits.train)} samples for training and {len(splits.confirm)} for the verdict; "
-            "both need some: add samples, or submit the job without a dataset for a data-free prune"
+            f"the dataset leaves {len(splits.train)} samples for training and {len(splits.confirm)} for the verdict"
+            + (f" after {removed} training samples that are also test samples were set aside" if removed else "")
+            + "; both need some: add samples, or submit the job without a dataset for a data-free prune"
         )
     recipe = order.recipe.model_copy(update={"input": transform.resolved})
     return Loaded(network, Data(dataset, splits, transform, task), recipe)

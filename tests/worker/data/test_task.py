@@ -18,6 +18,16 @@ def test_labels_tell_the_task():
     assert task_of(None, output(10)) == "unlabelled"
 
 
+@pytest.mark.parametrize("labels", [None, np.array([0, 1]), np.array([0.5, 1.5])])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "says"),
+    [((), torch.float32, r"float32 of shape \(batch,\)"), ((4,), torch.int64, r"int64 of shape \(batch, 4\)")],
+)
+def test_a_first_output_that_cannot_be_trained_is_refused_with_or_without_labels(labels, shape, dtype, says):
+    with pytest.raises(MismatchedDataset, match=says):
+        task_of(labels, (TensorSpec("answer", ("batch", *shape), dtype),))
+
+
 def test_a_size_that_the_model_leaves_free_is_not_checked():
     assert task_of(np.array([12]), output("classes")) == "classification"
 

@@ -121,3 +121,11 @@ def test_two_images_are_each_read_in_their_own_layout(photos):
     data = dataset(x=photos, y=np.ascontiguousarray(photos.transpose(0, 3, 1, 2)))
     _, (first, second) = transformed(Input(), data, *specs)
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("ids", "says"), [([0, 49, 50], "from 0 to 50"), ([-1, 3, 4], "from -1 to 4")])
+def test_ids_that_are_in_no_row_of_the_table_are_refused_with_their_range(ids, says):
+    tokens = TensorSpec("tokens", ("batch",), torch.int64, table_rows=50)
+    with pytest.raises(MismatchedDataset, match=f"{says} .* a table of 50 rows"):
+        InputTransform.build(Input(), dataset(tokens=np.array(ids)), (tokens,))
+    InputTransform.build(Input(), dataset(tokens=np.array([0, 49])), (tokens,))

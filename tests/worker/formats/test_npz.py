@@ -110,6 +110,10 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
     "fewer labels": ({**X, "labels": CLASSES[:5]}, r"labels has 5 entries.*x has 6"),
     "fewer Keras labels": ({"x_train": IMAGES, "y_train": CLASSES[:5]}, "y_train has 5 entries for 6 samples"),
     "no Keras labels": ({"x_train": IMAGES}, "y_train is missing"),
+    "no Keras training samples": (
+        {"x_test": IMAGES, "y_test": CLASSES},
+        "x_test, y_test are there.*x_train is missing",
+    ),
     "fewer groups": ({**X, "labels": CLASSES, "groups": CLASSES[:2]}, "groups has 2 entries for 6 samples"),
     "half the groups": (
         {"x_train": IMAGES, "y_train": CLASSES, "x_test": IMAGES, "y_test": CLASSES, "groups_train": CLASSES},

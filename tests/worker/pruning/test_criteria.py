@@ -89,6 +89,50 @@ def test_a_channel_that_nothing_reads_has_no_importance() -> None:
     assert (np.delete(scores[1:], 5) > 0).all()
 
 
+class TwoAnswers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.trunk(x).relu()
+        return self.first(hidden), self.last(self.second(hidden).relu())
+
+
+def test_what_feeds_only_a_second_output_has_no_importance_for_the_first() -> None:
+    network = traced(TwoAnswers(), 6)
+    scene = scene_of(network, samples_of(network, classes=4))
+    scores = CRITERIA["taylor"].score(scene)
+    groups = {group.layers: scores[list(group.components)] for group in scene.structure.groups}
+    assert (groups[("second",)] == 0).all()
+    assert (groups[("trunk",)] > 0).any()
+
+
+class Sequence(nn.Module):
+    """Two linear layers over (batch, time, features), with time before the batch in between or not."""
+
+    def __init__(self, *, time_first: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.time_first = time_first
+        self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.time_first:
+            return self.down(self.up(x).relu()).mean(1)
+        return self.down(self.up(x.transpose(0, 1)).relu()).mean(0)
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_taylor_tells_samples_apart_wherever_the_network_moves_the_batch(count: int) -> None:
+    # With 5 samples of 5 steps no size tells the two axes apart.
+    first, second = (traced(Sequence(time_first=order), 5, 6) for order in (False, True))
+    samples = samples_of(first, count, classes=4)
+    wanted, found = (CRITERIA["taylor"].score(scene_of(network, samples)) for network in (first, second))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-10)
+
+
 @pytest.mark.parametrize("task", ["unlabelled", "regression", "classification"])
 def test_taylor_works_without_labels(task: Task) -> None:
     network, _ = two_layers()

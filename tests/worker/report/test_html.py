@@ -123,6 +123,14 @@ def test_a_failing_class_is_named_in_the_headline() -> None:
     assert headline(skewed()) == "Pruning harmed one class: cat."
 
 
+def test_a_model_that_hardly_worked_before_is_said_before_any_other_reason() -> None:
+    notice = Notice(code="baseline-near-chance", detail="The dense model is right on 10.6 % of the confirm split.")
+    page = Page(render_html(skewed().model_copy(update={"warnings": [notice]})))
+    said = " ".join(" ".join(page.words).split())
+    assert said.count(notice.detail) == 1
+    assert said.index(notice.detail) < said.index("Overall accuracy.")
+
+
 def test_a_thousand_classes_do_not_make_a_thousand_rows() -> None:
     text = render_html(report_of(replace(audit_of([3] * 200, [0.0] * 200), class_names=None)))
     assert "160 more classes are in report.json" in text

@@ -18,6 +18,13 @@ def test_a_minus_is_a_minus_and_zero_has_no_sign() -> None:
     assert numerals.signed(None) == "–"
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.234, "1.23 ms"), (0.1, "0.10 ms"), (0.0123, "12.3 µs"), (0.00987, "9.87 µs")]
+)
+def test_latencies_of_small_networks_keep_their_digits(value: float, text: str) -> None:
+    assert numerals.milliseconds(value).replace("\u202f", " ") == text
+
+
 def test_sizes_percentages_and_p_values() -> None:
     assert numerals.byte_size(1_093_882).replace("\u202f", " ") == "1.09 MB"
     assert numerals.share(0.4903).replace("\u202f", " ") == "49.0 %"
