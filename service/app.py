@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 
+from service import __version__
 from service.error_handlers import install_error_handlers
 from service.metrics import Metrics
 from service.middleware import RequestContext
-from service.openapi import DESCRIPTION, TAGS, VERSION, install_openapi
+from service.openapi import DESCRIPTION, TAGS, install_openapi
 from service.queue import Doorbell
 from service.routes import artifacts, catalogue, datasets, events, health, jobs, models
 from service.routes.parameters import refuse_unknown_parameters
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Secateur",
-        version=VERSION,
+        version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,

@@ -4,13 +4,12 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service import __version__
 from service.startup import CannotStart, require_worker
 
 if TYPE_CHECKING:
@@ -134,10 +133,8 @@ def _migrate(options: argparse.Namespace) -> int:
 def _openapi(options: argparse.Namespace) -> int:
     from service.app import create_app
     from service.openapi import openapi_yaml
-    from service.settings import Settings
 
-    with tempfile.TemporaryDirectory() as folder:  # an application opens a data folder, even to describe itself
-        text = openapi_yaml(create_app(Settings(data_dir=Path(folder))))
+    text = openapi_yaml(create_app(_settings()))
     if options.check:
         if not options.check.is_file() or options.check.read_text() != text:
             raise CannotStart(f"{options.check} is out of date: run `secateur openapi --output {options.check}`")
@@ -150,10 +147,7 @@ def _openapi(options: argparse.Namespace) -> int:
 
 def _version(options: argparse.Namespace) -> int:
     del options
-    try:
-        print(version("secateur"))  # noqa: T201
-    except PackageNotFoundError:
-        print("unknown: run from a source tree that is not installed")  # noqa: T201
+    print(__version__)  # noqa: T201
     return 0
 
 

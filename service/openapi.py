@@ -1,6 +1,5 @@
 """The description of the API, complete: every answer, problems included."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import yaml
@@ -10,12 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.contract.resources import JobRequest, Problem
 
-__all__ = ["DESCRIPTION", "TAGS", "VERSION", "install_openapi", "openapi_yaml"]
-
-try:
-    VERSION = version("secateur")
-except PackageNotFoundError:  # run from a source tree that was not installed
-    VERSION = "0"
+__all__ = ["DESCRIPTION", "TAGS", "install_openapi", "openapi_yaml"]
 
 DESCRIPTION = """\
 Secateur prunes trained neural networks and proves what the pruning cost.

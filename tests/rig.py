@@ -7,16 +7,21 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from sqlalchemy import select
+
 from service.contract.recipe import Recipe
 from service.contract.resources import TERMINAL_STATES, Dataset, Job, Model
 from service.settings import JobSettings, LimitSettings, Settings
-from service.store import jobs, uploads
+from service.store import jobs, tables, uploads
 from service.store.blobs import Blobs
 from service.store.database import Database
 from service.store.migrate import migrate
 from tests.rig_work import PROFILE
 
-__all__ = ["Rig", "lives", "wait_until"]
+__all__ = ["PATIENCE", "Rig", "lives", "wait_until"]
+
+# Ends a test that hangs. No test counts on something being faster than this, however busy the machine.
+PATIENCE = 240.0
 
 
 class Rig:
@@ -83,7 +88,13 @@ class Rig:
         """How often a job ended: 1, or the service is broken."""
         return sum(type_ == "done" for type_, _ in self.events(job_id))
 
-    def wait_for_end(self, job_id: str, seconds: float = 60.0) -> Job:
+    def owner(self, job_id: str) -> int | None:
+        """Pid of the worker process that holds a job."""
+        with self.database.read() as c:
+            name = c.scalar(select(tables.jobs.c.lease_owner).where(tables.jobs.c.id == job_id))
+        return int(name.split("-")[-2]) if name else None
+
+    def wait_for_end(self, job_id: str, seconds: float = PATIENCE) -> Job:
         wait_until(lambda: self.get(job_id).status in TERMINAL_STATES, seconds)
         return self.get(job_id)
 
@@ -91,7 +102,7 @@ class Rig:
         self.database.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for something to become true; an AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -99,6 +99,15 @@ def pid_once(order, reporter):
     return pid(order, reporter)
 
 
+def until_told(order, reporter):
+    """Works until there is a file `go` in its work folder, whatever the attempt."""
+    reporter.stage("finetune")
+    while not (order.work_dir / "go").exists():
+        time.sleep(0.05)
+        reporter.progress(0.5, "waiting")
+    return quick(order, reporter)
+
+
 def deaf(order, reporter):
     """Ignores SIGTERM and holds on to the interpreter's lock."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -50,8 +50,8 @@ def _work(queue: Queue) -> int:
     settings = Settings()
     configure_logs(settings.log)
     scrub_environment()  # the children inherit what is left
-    # Threads of torch wait for each other without spinning. Two threads of training beside one busy process took two to
-    # four times as long with spinning, in wall time and in CPU time; on an idle machine spinning gains a quarter at most.
+    # Threads of torch wait for each other without spinning. Beside one busy process, two spinning threads took two to
+    # four times as long to train, in wall time and in CPU time; on an idle machine spinning gains a quarter at most.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     return work(Workplace(settings), queue)
 

@@ -10,7 +10,7 @@ from celery.apps.worker import Worker
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from service.queue import Queue, celery_app
-from worker.process import warm_up
+from worker.process import cool_down, warm_up
 from worker.pulse import beat_until_stopped
 from worker.tasks import register
 from worker.workplace import Workplace
@@ -41,7 +41,7 @@ def work(place: Workplace, queue: Queue) -> int:
     def _leave_logging_alone(**_: Any) -> None:
         """Celery configures logging unless somebody listens to this signal."""
 
-    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=_warm_up, args=[place.stopping], name="warm-up", daemon=True).start()
     pulse = threading.Thread(target=beat_until_stopped, args=(place, queue, slots), name="pulse", daemon=True)
     pulse.start()
     # Threads, because a fork of a process with threads of its own may hang; each of them only waits for a child.
@@ -60,9 +60,15 @@ def work(place: Workplace, queue: Queue) -> int:
     worker.start()
     place.stopping.set()
     pulse.join()
+    cool_down()
     return int(worker.exitcode or 0)
 
 
-def _warm_up() -> None:
-    warm_up()
+def _warm_up(stopping: threading.Event) -> None:
+    try:
+        warm_up()
+    except EOFError:  # the fork server is gone: ended by us, or its imports fail, as those of every job will
+        if not stopping.is_set():
+            log.exception("the fork server did not start")
+        return
     log.info("ready: the next job starts from a process that has imported torch")

@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import threading
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -15,7 +16,7 @@ from pathlib import Path
 from worker import child, messages
 from worker.order import InspectOrder, JobOrder
 
-__all__ = ["ChildProcess", "warm_up"]
+__all__ = ["ChildProcess", "cool_down", "warm_up"]
 
 # On macOS the frameworks below torch do not survive a fork, so that each child there imports them anew.
 _context: SpawnContext | ForkServerContext = (
@@ -38,6 +39,21 @@ def warm_up() -> None:
     wait_for([process.sentinel])
     with _exit_codes:
         process.join()
+
+
+def cool_down() -> None:
+    """End the fork server and what it left, and wait for both: left alone they end only seconds after this process.
+
+    For the end of a process, when no child runs any more. The standard library has this for its own tests alone, so
+    that its names are private; a child that is being started meanwhile fails with EOFError.
+    """
+    if sys.platform == "darwin":
+        return
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)  # it may be importing torch, and would not listen until it has
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # private
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # private
 
 
 class ChildProcess:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -23,19 +24,20 @@ class Database:
         with database.write() as c:
             claim = jobs.claim(c, job_id, owner, lease_seconds)
 
+    Nothing is opened or written before it is first used, not even a folder.
+
     SQLite: a transaction that begins as a reader and then writes fails with "database is locked" whatever the timeout,
     so writers say `BEGIN IMMEDIATE` and wait their turn, and readers have an engine of their own that cannot write.
     """
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self.url = make_url(url)
         self.embedded = self.url.get_backend_name() == "sqlite"
         if self.embedded:
             assert self.url.database, "SQLite needs a file: several processes share it"
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE")
             self._reader = _sqlite_engine(url, begin="BEGIN", read_only=True)
-            self._glance = _sqlite_engine(url, begin=None, read_only=True).connect()
         else:
             self._writer = self._reader = create_engine(
                 url,
@@ -45,6 +47,11 @@ class Database:
                 max_overflow=20,
                 connect_args={"connect_timeout": 5},
             )
+
+    @cached_property
+    def _glance(self) -> Connection:
+        """The connection of the event loop to an embedded database."""
+        return _sqlite_engine(self._url, begin=None, read_only=True).connect()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -80,7 +87,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        if self.embedded:
+        if "_glance" in vars(self):
             self._glance.close()
             self._glance.engine.dispose()
         self._writer.dispose()
@@ -94,6 +101,11 @@ def _dumps(value: Any) -> str:
 
 def _sqlite_engine(url: str, begin: str | None, read_only: bool = False) -> Engine:
     engine = create_engine(url, json_serializer=_dumps, pool_size=20, max_overflow=20, pool_timeout=60)
+
+    @event.listens_for(engine, "do_connect")
+    def _make_folder(*_: Any) -> None:
+        if engine.url.database:
+            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -104,7 +104,11 @@ def _refuse_by_length(request: Request, media_type: str, blobs: Blobs, limits: L
 def _too_large(limits: LimitSettings, size: int | None = None) -> UploadTooLarge:
     given = f"The upload has {size} bytes" if size else "The upload is longer than allowed"
     # What follows on this connection is the rest of the body, not the next request.
-    return UploadTooLarge(f"{given}; at most {limits.upload_bytes} are accepted.", headers={"Connection": "close"})
+    return UploadTooLarge(
+        f"{given}; at most {limits.upload_bytes} are accepted. Send fewer samples or a smaller model, or let the "
+        "operator raise SECATEUR_LIMITS__UPLOAD_BYTES.",
+        headers={"Connection": "close"},
+    )
 
 
 def _disk_full(limits: LimitSettings) -> InsufficientStorage:

@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 
+from tests.rig import PATIENCE, lives
+
 __all__ = ["Live", "live"]
 
-BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 
 
@@ -52,11 +54,11 @@ class Live:
         """Submit a job and wait for its end."""
         return self.finish(self.start(model, dataset, recipe))
 
-    def finish(self, path: str, seconds: float = 500) -> Json:
+    def finish(self, path: str, seconds: float = PATIENCE) -> Json:
         return self.poll(path, lambda job: bool(job["done"]), seconds, headers={"Prefer": "wait=20"})
 
     def poll(
-        self, path: str, until: Callable[[Json], bool], seconds: float = 120, headers: dict[str, str] | None = None
+        self, path: str, until: Callable[[Json], bool], seconds: float = PATIENCE, headers: dict[str, str] | None = None
     ) -> Json:
         """GET until the answer is as wanted. A refused connection is tried again: the API may be restarting."""
         deadline = time.monotonic() + seconds
@@ -86,27 +88,38 @@ class Live:
         (pid,) = [int(line.split()[0]) for line in listing.splitlines() if all(word in line for word in words)]
         return pid
 
-    def descendants(self) -> list[int]:
-        """Every process below the supervisor."""
+    def of_job(self) -> list[int]:
+        """The processes of the job that runs: what is below the fork server of the worker."""
+        worker = self.child("worker", "jobs")
+        return self.descendants(worker, deeper_than=1)
+
+    def descendants(self, root: int | None = None, deeper_than: int = 0) -> list[int]:
+        """Every process below `root`, by default the supervisor. At a depth of one are its children."""
         listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listing.splitlines())}
-        below = {self.process.pid}
-        while more := {pid for pid, parent in parents.items() if parent in below} - below:
-            below |= more
-        return sorted(below - {self.process.pid})
+        found: list[int] = []
+        depth, level = 0, {root or self.process.pid}
+        while level := {pid for pid, parent in parents.items() if parent in level}:
+            depth += 1
+            found += level if depth > deeper_than else ()
+        return found
 
 
 @contextmanager
 def live(data_dir: Path, **settings: str) -> Iterator[Live]:
-    """`secateur up` on a free port, ready for jobs. It must stop cleanly at the end and leave no process behind."""
+    """`secateur up` on a free port, ready for jobs. It must stop cleanly at the end and leave no process behind.
+
+    `settings` are environment variables.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = data_dir.with_suffix(".log")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SECATEUR_")} | settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SECATEUR_")}
+    environment |= {"PYTHONPATH": str(ROOT)} | settings  # so that a checkout need not be installed
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [BIN / "secateur", "up", "--port", str(port), "--data-dir", data_dir],
+            [sys.executable, "-m", "service.cli", "up", "--port", str(port), "--data-dir", data_dir],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -120,10 +133,10 @@ def live(data_dir: Path, **settings: str) -> Iterator[Live]:
     finally:
         below = service.descendants()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=PATIENCE)
         service.http.close()
     assert code == 0, log.read_text()
-    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()], "processes were left behind"
+    assert not [pid for pid in below if lives(pid)], "processes were left behind"
 
 
 def _is_ready(service: Live) -> bool:

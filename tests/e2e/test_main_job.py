@@ -123,11 +123,22 @@ def test_events_count_without_gaps_and_tell_every_stage(service: Live, finished:
     assert events[-1]["type"] == "done"
 
 
-def test_a_target_alone_prunes_well(service: Live, uploads: tuple[Json, Json]) -> None:
-    job = service.run(*uploads, {"target": {"macs": 0.5}})
+def test_a_target_alone_prunes_well(service: Live, uploads: tuple[Json, Json], digits: Path) -> None:
+    data = dict(np.load(digits / "digits.npz"))
+    for name in ("x_train", "x_test"):
+        data[name] = data[name].astype(np.float32) / 16
+    as_trained = digits / "as-trained.npz"
+    np.savez(as_trained, **data)
+    job = service.run(uploads[0], service.upload("datasets", as_trained), {"target": {"macs": 0.5}})
     assert job["status"] == "succeeded", job["error"]
-    assert [warning["code"] for warning in job["warnings"]][:1] == ["input-scale-assumed"]
+    assert job["result"]["accuracy_dense"] > 95
     assert job["result"]["accuracy"] > job["result"]["accuracy_twin"] - 10
+
+
+def test_a_scale_that_is_a_guess_is_a_warning(service: Live, uploads: tuple[Json, Json]) -> None:
+    request = {"model": uploads[0]["id"], "dataset": uploads[1]["id"], "recipe": {"target": {"macs": 0.5}}}
+    plan = service.http.post("/v1/jobs?validate_only=true", json=request).raise_for_status().json()
+    assert "input-scale-assumed" in [warning["code"] for warning in plan["warnings"]]
 
 
 def test_without_data_the_prune_is_data_free_and_says_what_it_could_not_assess(

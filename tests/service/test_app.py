@@ -32,6 +32,14 @@ def test_two_applications_in_one_process_do_not_meet(settings: Settings, tmp_pat
     assert first.state.services.metrics is not second.state.services.metrics
 
 
+def test_an_application_writes_nothing_before_it_starts(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    app = create_app(settings.model_copy(update={"data_dir": folder}))
+    assert app.openapi()["paths"]
+    app.state.services.database.close()
+    assert not folder.exists()
+
+
 def test_every_answer_has_a_request_id(api: Api) -> None:
     assert api.http.get("/healthz").headers["x-request-id"].startswith("req_")
 

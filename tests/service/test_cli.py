@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service import __version__
 from service.cli import main
 
 
@@ -64,6 +65,17 @@ def test_openapi_is_printed_written_and_checked(tmp_path: Path, capsys: pytest.C
     assert main(["openapi", "--check", str(file)]) == 1
     assert "is out of date" in capsys.readouterr().err
     assert main(["openapi", "--check", str(tmp_path / "missing.yaml")]) == 1
+
+
+def test_openapi_and_version_write_nothing_into_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SECATEUR_DATA_DIR", raising=False)
+    assert main(["openapi"]) == 0
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.endswith(f"\n{__version__}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["worker", "up"])

@@ -1,6 +1,11 @@
 """Events over HTTP: pages and streams."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -121,6 +126,30 @@ def test_a_stream_is_closed_after_its_time_and_can_be_taken_up_again(settings: S
         answer = httpx.get(f"{url}/v1/jobs/{job_id}/events", headers=STREAM | {"Last-Event-ID": "1"}, timeout=30)
         assert [event["event"] for event in frames(answer.text)] == ["done"]
     database.close()
+
+
+def test_an_open_stream_does_not_hold_up_a_server_that_stops(settings: Settings) -> None:
+    """The stream would last ten minutes, and this test with it: its timeout is the only clock here."""
+    database = Database(settings.sqlalchemy_url)
+    with database.write() as c:
+        job_id = add_job(c).id
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "api", "--fd", str(listener.fileno())],
+            pass_fds=[listener.fileno()],
+            env=os.environ | {"SECATEUR_DATA_DIR": str(settings.data_dir)},
+        )
+        try:
+            with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", headers=STREAM, timeout=60) as answer:
+                chunks = answer.iter_text()
+                assert next(chunks).startswith("retry: ")
+                server.send_signal(signal.SIGINT)
+                assert server.wait(60) == 0
+        finally:
+            server.kill()
+            server.wait()
+            database.close()
 
 
 def test_an_event_type_cannot_break_out_of_its_line(api: Api, running: str) -> None:

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service import __version__
 from service.app import create_app
 from service.openapi import openapi_yaml
 from service.settings import Settings
@@ -34,6 +36,12 @@ checks = {{ positive_data_acceptance = {{ expected-statuses = ["2xx", "404", "40
 @pytest.fixture
 def description(settings: Settings) -> dict[str, Any]:
     return create_app(settings).openapi()
+
+
+def test_the_version_is_that_of_the_package_however_it_was_installed(description: dict[str, Any]) -> None:
+    assert description["info"]["version"] == __version__
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "service.__version__"}
 
 
 def operations(description: dict[str, Any]) -> dict[str, dict[str, Any]]:

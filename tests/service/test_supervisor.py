@@ -14,7 +14,7 @@ from pathlib import Path
 
 from service.settings import Settings
 from service.valkey import Valkey
-from tests.rig import lives, wait_until
+from tests.rig import PATIENCE, lives, wait_until
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "DATABASE_URL")} | {
     "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -46,7 +46,7 @@ class Up:
         return found[1]
 
     def wait_until_ready(self) -> None:
-        wait_until(lambda: "Secateur is ready" in self.output or self.process.poll() is not None, 120)
+        wait_until(lambda: "Secateur is ready" in self.output or self.process.poll() is not None)
 
     def children(self) -> dict[int, str]:
         """Command lines of the child processes and of their children, by pid."""
@@ -111,10 +111,10 @@ def test_a_life_from_ready_to_stopped(tmp_path: Path) -> None:
 
         family = up.children()
         up.process.terminate()
-        assert up.process.wait(60) == 0
+        assert up.process.wait(PATIENCE) == 0
         assert up.output.rstrip().endswith("stopped")
         assert "killing it" not in up.output
-        wait_until(lambda: not any(lives(pid) for pid in family), 60)
+        assert not any(lives(pid) for pid in family)
 
 
 def test_its_children_end_when_it_is_killed_and_the_broker_is_found_again(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_its_children_end_when_it_is_killed_and_the_broker_is_found_again(tmp_pa
         [broker] = [pid for pid, command in family.items() if "valkey" in command]
         up.process.kill()
         up.process.wait()
-        wait_until(lambda: not any(lives(pid) for pid in family if pid != broker), 60)
+        wait_until(lambda: not any(lives(pid) for pid in family if pid != broker))
     assert lives(broker)
     successor = Valkey(Settings(data_dir=up.data_dir, redis_url=None))
     successor.start()
@@ -136,6 +136,6 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with _up(tmp_path, "--port", str(port)) as up:
-            assert up.process.wait(60) == 1
+            assert up.process.wait(PATIENCE) == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in up.output
     assert "--port" in up.output

@@ -153,13 +153,18 @@ def finish_succeeded(c: Connection, job_id: str, attempt: int, outcome: Outcome)
     """Publish what an attempt made, and end the job. False when it is no longer that attempt's: nothing is published.
 
     A job that was asked to cancel ends cancelled even if its work was done by then: `cancelling` promises that.
+    What the job was warned of when it was submitted stays in front of what the attempt warns of.
     """
+    warnings: list[dict[str, Any]] = list(c.scalar(select(jobs.c.warnings).where(jobs.c.id == job_id)) or [])
+    for warning in outcome.warnings:
+        if (new := warning.model_dump(mode="json")) not in warnings:
+            warnings.append(new)
     values = {
         "status": JobState.SUCCEEDED.value,
         "verdict": outcome.verdict,
         "result": outcome.result.model_dump(mode="json"),
         "recipe": outcome.recipe.model_dump(mode="json"),
-        "warnings": [warning.model_dump(mode="json") for warning in outcome.warnings],
+        "warnings": warnings,
         "progress_fraction": 1.0,
     }
     done = NewEvent("done", "The job succeeded.", data={"status": "succeeded", "verdict": outcome.verdict})

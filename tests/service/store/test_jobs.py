@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.contract.resources import Event, JobState
+from service.contract.resources import Event, JobState, Notice
 from service.store import jobs, uploads
 from service.store.database import Database
-from tests.service.examples import ERROR, Outcome, add_job, add_model, made
+from tests.service.examples import ERROR, HALF, Outcome, add_job, add_model, made
 
 LEASE = 30.0
 EXPIRED = -1.0
@@ -106,6 +106,20 @@ def test_success_publishes_artifacts_of_the_winning_attempt(database: Database) 
     assert job.result == outcome.result
     assert [a.path for a in artifacts] == [f"jobs/{job_id}/attempt-1/{n}" for n in ("model.onnx", "report.json")]
     assert history(database, job_id)[-1].type == "done"
+
+
+def test_what_a_job_was_warned_of_at_submission_stays_with_it_to_its_end(database: Database) -> None:
+    assumed, few = Notice(code="input-scale-assumed", detail="1/255"), Notice(code="few-samples", detail="80")
+    with database.write() as c:
+        job_id = jobs.create(
+            c, model_id=add_model(c), dataset_id=None, recipe=HALF, max_attempts=3, warnings=[assumed]
+        ).id  # fmt: skip
+        claim = jobs.claim(c, job_id, "worker", LEASE)
+        assert claim is not None
+        assert jobs.finish_succeeded(c, job_id, claim.attempt, Outcome([], warnings=(few, assumed, few)))
+        job = jobs.get(c, job_id)
+    assert job is not None
+    assert job.warnings == [assumed, few]
 
 
 def test_failure_keeps_its_error(database: Database) -> None:
