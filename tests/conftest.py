@@ -9,6 +9,9 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+pytest_plugins = ["tests.postgresql"]
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data and trained models, kept outside the repository. Tests that need them skip where they are absent."""

@@ -45,7 +45,7 @@ async def index(services: UseServices, after: AfterDataset = None, limit: Limit 
     operation_id="get_dataset",
     summary="Show a dataset",
     response_model=Dataset,
-    responses=problems(DatasetNotFound, also={200: {"headers": uploads.DIGEST_HEADER}}),
+    responses=problems(DatasetNotFound),
 )
 async def show(dataset_id: DatasetPath, services: UseServices) -> Response:
     """`status` is `inspecting` until a worker has read the file, then `ready` with a `profile`, or `rejected` with an
@@ -59,7 +59,7 @@ async def show(dataset_id: DatasetPath, services: UseServices) -> Response:
     operation_id="head_dataset",
     summary="Headers of a dataset",
     response_class=Response,
-    responses=bodyless(problems(DatasetNotFound, also={200: {"headers": uploads.DIGEST_HEADER}})),
+    responses=bodyless(problems(DatasetNotFound)),
 )
 async def head(dataset_id: DatasetPath, services: UseServices) -> Response:
     return await uploads.show_upload(services, "dataset", dataset_id)

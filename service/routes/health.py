@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from service.errors import NotReady
 from service.metrics import WORKER_SEEN_SECONDS
-from service.routes.responses import answer, problems
+from service.routes.responses import answer, bodyless, problems
 from service.services import Services, UseServices
 from service.store import workers
 from service.store.migrate import is_current
@@ -42,6 +42,12 @@ async def healthz() -> Response:
     return answer(Health())
 
 
+@router.head("/healthz", operation_id="head_healthz", summary="Is the process alive", responses=bodyless(problems()))
+async def head_healthz() -> Response:
+    """For probes that only look at the status."""
+    return Response()
+
+
 @router.get(
     "/readyz", operation_id="readyz", summary="Can jobs be done", response_model=Readiness, responses=problems(NotReady)
 )
@@ -59,6 +65,12 @@ async def readyz(services: UseServices) -> Response:
     if failing:
         raise NotReady(f"Not ready: {', '.join(failing)}.", headers={"Retry-After": "5"}, extensions={"checks": checks})
     return answer(Readiness(checks=checks))
+
+
+@router.head("/readyz", operation_id="head_readyz", summary="Can jobs be done", responses=bodyless(problems(NotReady)))
+async def head_readyz(services: UseServices) -> Response:
+    """For probes that only look at the status."""
+    return Response(status_code=(await readyz(services)).status_code)
 
 
 @router.get(

@@ -45,7 +45,7 @@ async def index(services: UseServices, after: AfterModel = None, limit: Limit = 
     operation_id="get_model",
     summary="Show a model",
     response_model=Model,
-    responses=problems(ModelNotFound, also={200: {"headers": uploads.DIGEST_HEADER}}),
+    responses=problems(ModelNotFound),
 )
 async def show(model_id: ModelPath, services: UseServices) -> Response:
     """`status` is `inspecting` until a worker has read the file, then `ready` with a `profile`, or `rejected` with an
@@ -59,7 +59,7 @@ async def show(model_id: ModelPath, services: UseServices) -> Response:
     operation_id="head_model",
     summary="Headers of a model",
     response_class=Response,
-    responses=bodyless(problems(ModelNotFound, also={200: {"headers": uploads.DIGEST_HEADER}})),
+    responses=bodyless(problems(ModelNotFound)),
 )
 async def head(model_id: ModelPath, services: UseServices) -> Response:
     return await uploads.show_upload(services, "model", model_id)

@@ -6,7 +6,6 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from service.conditional import digest_header
 from service.contract.resources import Dataset, DatasetList, Model, ModelList
 from service.errors import (
     DatasetNotFound,
@@ -28,7 +27,6 @@ from service.store.uploads import Added, Kind
 from service.uploads.receive import Received, receive
 
 __all__ = [
-    "DIGEST_HEADER",
     "UPLOAD_BODY",
     "UPLOAD_PROBLEMS",
     "created",
@@ -38,7 +36,6 @@ __all__ = [
     "store_upload",
 ]
 
-DIGEST_HEADER = {"Repr-Digest": {"description": "SHA-256 of the file (RFC 9530).", "schema": {"type": "string"}}}
 
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
@@ -78,9 +75,9 @@ def created(model: type[Model] | type[Dataset]) -> Responses:
         200: {
             "model": model,
             "description": "The same bytes were uploaded before; this is that upload, with the name it has.",
-            "headers": location | DIGEST_HEADER,
+            "headers": location,
         },
-        201: {"model": model, "description": "Stored; a worker inspects it now.", "headers": location | DIGEST_HEADER},
+        201: {"model": model, "description": "Stored; a worker inspects it now.", "headers": location},
     }
 
 
@@ -146,8 +143,8 @@ def _printable(filename: str | None) -> str:
 
 
 def _headers(upload: Model | Dataset) -> dict[str, str]:
-    headers = {"Repr-Digest": digest_header(upload.sha256)}
-    return headers if upload.status != "inspecting" else headers | {"Retry-After": "1"}
+    """No `Repr-Digest`: that would be the digest of this answer, not of the file (RFC 9530, 3); `sha256` is in it."""
+    return {"Retry-After": "1"} if upload.status == "inspecting" else {}
 
 
 def _missing(kind: Kind, upload_id: str) -> ProblemError:

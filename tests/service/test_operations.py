@@ -43,6 +43,12 @@ def test_the_process_is_alive_without_broker_and_worker(api: Api) -> None:
     assert api.http.get("/healthz").json() == {"status": "ok"}
 
 
+def test_probes_may_ask_for_the_status_alone(api: Api) -> None:
+    for path in ("/healthz", "/readyz"):
+        asked = api.http.head(path)
+        assert (asked.status_code, asked.content) == (api.http.get(path).status_code, b"")
+
+
 def test_readiness_names_what_is_missing(api: Api) -> None:
     body = assert_problem(api.http.get("/readyz"), NotReady)
     assert body["checks"]["database"] == "ok"

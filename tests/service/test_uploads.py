@@ -55,7 +55,7 @@ def test_a_raw_body_becomes_an_upload(api: Api, kind: str) -> None:
     upload = answer.json()
     assert answer.status_code == 201
     assert answer.headers["location"] == f"/v1/{kind}s/{upload['id']}"
-    assert answer.headers["repr-digest"] == digest(content)
+    assert "repr-digest" not in answer.headers, "it would be the digest of the answer, not of the file"
     assert upload | {"id": "", "created_at": ""} == {
         "id": "", "object": kind, "name": "first one", "sha256": sha256(content).hexdigest(),
         "size_bytes": 3_000_000, "status": "inspecting", "error": None, "profile": None, "created_at": "",
@@ -63,7 +63,7 @@ def test_a_raw_body_becomes_an_upload(api: Api, kind: str) -> None:
     assert stored(api) == [content]
     assert api.http.get(answer.headers["location"]).json() == upload
     head = api.http.head(answer.headers["location"])
-    assert (head.status_code, head.content, head.headers["repr-digest"]) == (200, b"", digest(content))
+    assert (head.status_code, head.content) == (200, b"")
 
 
 @KINDS

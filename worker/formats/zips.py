@@ -72,11 +72,16 @@ def _check_directory_size(path: Path) -> None:
         tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
-        raise BadArchive("the zip archive is damaged: its end record is missing, so the file is probably truncated")
+        raise BadArchive(
+            "the zip archive is damaged: its end record is missing, so the file is probably truncated; upload it again"
+        )
     *_, directory, _, comment = _END.unpack_from(tail, at)
     if at + _END.size + comment != len(tail):
         # Otherwise the end record of an archive inside a truncated archive would be taken for its own.
-        raise BadArchive("the zip archive is damaged: it does not end with its end record, so it is probably truncated")
+        raise BadArchive(
+            "the zip archive is damaged: it does not end with its end record, so it is probably truncated; "
+            "upload it again"
+        )
     at64 = tail.rfind(b"PK\x06\x06", 0, at)
     if at64 >= 0 and at64 + _END64.size <= len(tail):
         directory = max(directory if directory != 0xFFFFFFFF else 0, _END64.unpack_from(tail, at64)[8])
