@@ -3,8 +3,8 @@
 from service.contract.resources import DatasetProfile, ModelProfile
 from worker.formats.dataset import describe_dataset, read_dataset
 from worker.formats.model import read_model
-from worker.graph.profile import profile
 from worker.order import InspectOrder
+from worker.profile import profile
 
 __all__ = ["inspect"]
 

@@ -8,9 +8,9 @@ from torch.export import Dim, ExportedProgram
 from tests.worker.networks import NETWORKS
 from worker.errors import UnsupportedModel
 from worker.graph.network import Network, TensorSpec
-from worker.graph.profile import profile
 from worker.graph.shapes import UNKNOWN_SIZE, example_inputs, example_shape, record_shapes
 from worker.graph.traced import from_exported
+from worker.profile import profile
 
 
 class FullyConvolutional(nn.Module):

@@ -13,10 +13,10 @@ from worker.errors import SelfCheckFailed, UnsupportedModel
 from worker.graph.check import self_check
 from worker.graph.labels import UNUSUAL
 from worker.graph.network import Network
-from worker.graph.profile import profile
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import analyze
 from worker.graph.surgery import remove
+from worker.profile import profile
 
 aten = torch.ops.aten
 

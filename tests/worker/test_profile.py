@@ -2,7 +2,7 @@ import pytest
 from torch import Tensor, nn
 
 from tests.worker.networks import MLP, NETWORKS, traced
-from worker.graph.profile import profile
+from worker.profile import profile
 
 
 def test_a_profile_describes_inputs_costs_and_groups() -> None:
