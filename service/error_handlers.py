@@ -1,5 +1,6 @@
 """Every error becomes `application/problem+json`, whoever raised it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,8 @@ from service.errors import (
 __all__ = ["answer_problem", "field_errors", "install_error_handlers"]
 
 log = structlog.get_logger("secateur.http")
+
+_ID_PATTERN = re.compile(r"\^([a-z]{3}_)\[")
 
 _BY_STATUS: dict[int, type[ProblemError]] = {
     400: BadRequest,
@@ -122,6 +125,8 @@ def _detail(error: Any) -> str:
         return "There is no field of this name."
     if error["type"] == "missing":
         return "This field is required."
+    if error["type"] == "string_pattern_mismatch" and (prefix := _ID_PATTERN.search(message)):
+        message = f"An id here is {prefix[1]} and 26 letters and digits, as the service gave it"
     given = error.get("input")
     if isinstance(given, str | int | float | bool):
         shown = repr(given)

@@ -41,8 +41,10 @@ def test_an_unknown_path_is_a_problem(api: Api) -> None:
     assert_problem(api.http.get("/v1/pumpkins"), NotFound)
 
 
-def test_an_id_that_is_none_is_not_found(api: Api) -> None:
-    assert_problem(api.http.get("/v1/jobs/4711"), NotFound)
+def test_an_id_that_is_none_is_not_found_and_says_what_ids_look_like(api: Api) -> None:
+    detail = assert_problem(api.http.get("/v1/jobs/4711"), NotFound)["detail"]
+    assert "job_ and 26 letters and digits" in detail
+    assert "'4711'" in detail
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ aten = torch.ops.aten
 _EPSILON = 1e-5
 _MOMENTUM = 0.1
 
+# Norm of a filter as initialised for rectifiers, and the norm below which it is dead and stays so.
+_FRESH_FILTER = math.sqrt(2)
+_DEAD_FILTER = 1e-3
+
 _CONVOLUTIONS = frozenset({aten.conv1d.default, aten.conv2d.default, aten.conv3d.default})
 _CONTRACTIONS = _CONVOLUTIONS | {
     aten.linear.default,
@@ -45,12 +49,14 @@ def insert_batch_norms(network: Network, samples: Samples, batch_size: int = 256
 
     These are the convolutions with a bias that are not the last layer and whose output has more than one position:
     a squeeze-and-excitation block computes on 1 x 1 images and never had any. Statistics are those of the
-    convolution's output over `samples` (mean and biased variance over samples and positions); with
+    convolution's output over `samples` (mean μ and biased variance σ² over samples and positions). Filters are scaled
+    by s to the norm of a fresh one (√2: He et al., Delving Deep into Rectifiers, 2015, eq. 10): behind a batch norm
+    their size changes no answer, but training moves small filters more, and folding has left them small. With
 
-        γ = √(σ² + ε),   β = μ
+        γ = √(s²σ² + ε) ÷ s,   β = μ
 
-    the batch norm is the identity, up to rounding. The bias goes into β, where training can reach it. The given
-    network is left as it is.
+    convolution and batch norm compute what the convolution did, up to rounding. The bias goes into β, where training
+    can reach it. The given network is left as it is.
     """
     module = copy.deepcopy(network.module)
     candidates = [node for node in module.graph.nodes if _may_have_been_folded(node)]
@@ -139,12 +145,13 @@ def _insert(module: fx.GraphModule, layer: fx.Node, moments: _Moments) -> None:
     assert isinstance(weight_node, fx.Node)
     assert bias is not None
     mean, var = moments.mean, moments.deviations / moments.count
+    scale = _rescale(module, weight_node, bias)
     stem = f"{str(weight_node.target).rpartition('.')[0] or 'layer'}_bn"
     tensors = {
-        "weight": nn.Parameter(torch.sqrt(var + _EPSILON).float()),
+        "weight": nn.Parameter((torch.sqrt(scale.square() * var + _EPSILON) / scale).float()),
         "bias": nn.Parameter(mean.float()),
-        "running_mean": (mean - bias).float(),
-        "running_var": var.float(),
+        "running_mean": (scale * (mean - bias)).float(),
+        "running_var": (scale.square() * var).float(),
     }
     names = {role: free_name(module, f"{stem}.{role}") for role in tensors}
     for role, tensor in tensors.items():
@@ -157,3 +164,21 @@ def _insert(module: fx.GraphModule, layer: fx.Node, moments: _Moments) -> None:
     with graph.inserting_before(norm):
         vectors = tuple(graph.get_attr(name) for name in names.values())
     norm.args = (layer, *vectors, False, _MOMENTUM, _EPSILON, True)
+
+
+def _rescale(module: fx.GraphModule, weight_node: fx.Node, bias: Tensor) -> Tensor:
+    """Bring every filter to the norm of a fresh one, in place; returns the factors, (output channels,) in float64.
+
+    They are 1 where the size means something: dead filters, and weights that layers share.
+    """
+    weight = stored_tensor(module, weight_node)
+    assert weight is not None
+    shared = sum(str(node.target) == str(weight_node.target) for node in module.graph.find_nodes(op="get_attr")) > 1
+    if shared or len(weight_node.users) > 1:
+        return torch.ones_like(bias)
+    norms = weight.flatten(1).norm(dim=1)
+    scale = torch.where(norms > _DEAD_FILTER, _FRESH_FILTER / norms, torch.ones_like(norms))
+    parameter = module.get_parameter(str(weight_node.target))
+    with torch.no_grad():
+        parameter.mul_(scale.reshape(-1, *[1] * (weight.dim() - 1)).to(parameter.dtype))
+    return scale

@@ -84,7 +84,8 @@ def test_inserted_batch_norms_change_no_answer_and_hold_the_statistics_of_the_sa
     x = samples.images
     with torch.no_grad():
         assert relative_error(with_norms(x)[0], network(x)[0]) < 2e-6
-        weight = dict(network.parameters())["stem.0.weight"]
+        weight = dict(with_norms.parameters())["stem.0.weight"]
+        assert weight.flatten(1).norm(dim=1).tolist() == pytest.approx([2**0.5] * len(weight))
         output = torch.nn.functional.conv2d(x, weight, padding=1).double()
     buffers = dict(with_norms.module.named_buffers())
     torch.testing.assert_close(buffers["stem.0_bn.running_mean"].double(), output.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
