@@ -42,7 +42,13 @@ async def healthz() -> Response:
     return answer(Health())
 
 
-@router.head("/healthz", operation_id="head_healthz", summary="Is the process alive", responses=bodyless(problems()))
+@router.head(
+    "/healthz",
+    operation_id="head_healthz",
+    summary="Is the process alive",
+    response_class=Response,
+    responses=bodyless(problems()),
+)
 async def head_healthz() -> Response:
     """For probes that only look at the status."""
     return Response()
@@ -67,7 +73,13 @@ async def readyz(services: UseServices) -> Response:
     return answer(Readiness(checks=checks))
 
 
-@router.head("/readyz", operation_id="head_readyz", summary="Can jobs be done", responses=bodyless(problems(NotReady)))
+@router.head(
+    "/readyz",
+    operation_id="head_readyz",
+    summary="Can jobs be done",
+    response_class=Response,
+    responses=bodyless(problems(NotReady)),
+)
 async def head_readyz(services: UseServices) -> Response:
     """For probes that only look at the status."""
     return Response(status_code=(await readyz(services)).status_code)
