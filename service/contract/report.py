@@ -36,8 +36,6 @@ __all__ = [
     "Training",
 ]
 
-SCHEMA = "secateur-report/1"
-
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

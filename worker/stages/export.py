@@ -5,7 +5,6 @@ from pathlib import Path
 
 from service.contract.recipe import Export
 from service.contract.report import ExportCheck, FileSize, LatencyRow
-from worker.data.predictions import Predictions
 from worker.export.latency import measure_latency
 from worker.export.onnx import write_onnx
 from worker.export.pt2 import write_pt2
@@ -38,7 +37,6 @@ class Verified:
     """What ONNX Runtime says about the file."""
 
     check: ExportCheck
-    predictions: Predictions | None
     latency: list[LatencyRow]
 
 
@@ -65,4 +63,4 @@ def verify(files: Exported, pruned: Network, data: Data | None, settings: Export
         accuracy=checked.accuracy,
         agrees_with_torch=checked.agrees_with_torch,
     )
-    return Verified(check, checked.predictions, latency)
+    return Verified(check, latency)
