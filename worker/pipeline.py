@@ -50,7 +50,14 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
 
     with tempfile.TemporaryDirectory() as scratch:
         recording.stage("export")
-        exported = export(recovered.pruned, loaded.dense, recipe.export, order.output_dir, Path(scratch))
+        exported = export(
+            recovered.pruned,
+            loaded.dense,
+            recipe.export,
+            order.output_dir,
+            Path(scratch),
+            sparse=pruned.masks is not None,
+        )
 
         recording.stage("verify")
         verified = verify(exported, recovered.pruned, loaded.data, recipe.export, order.limits.threads)

@@ -5,9 +5,9 @@ model or the data are `None` here and filled by `service.contract.resolve`. A jo
 run can be repeated from its answer.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = [
     "Audit",
@@ -25,7 +25,28 @@ __all__ = [
     "Target",
 ]
 
-Criterion = Literal["magnitude", "taylor", "batchnorm", "random"]
+Criterion = Literal[
+    "random",
+    "magnitude",
+    "batchnorm",
+    "lamp",
+    "fpgm",
+    "taylor",
+    "fisher",
+    "snip",
+    "synflow",
+    "grasp",
+    "movement",
+    "wanda",
+    "sparsegpt",
+    "activation",
+]
+Structured = Literal["channel", "head", "neuron", "embedding", "layer"]
+Sparse = Literal["unstructured", "n:m", "block"]
+Granularity = Literal["channel", "head", "neuron", "embedding", "layer", "unstructured", "n:m", "block"]
+"""What may be removed: units that change the shapes (`Structured`), or single weights that become zero (`Sparse`)."""
+SPARSE: tuple[Sparse, ...] = get_args(Sparse)
+STRUCTURED: tuple[Structured, ...] = get_args(Structured)
 Augmentation = Literal["flip", "crop"]
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]
@@ -35,10 +56,21 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class Strict(BaseModel):
     """A request object: unknown fields are refused, so that a typo fails instead of being ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Granularities = Annotated[
+    list[Granularity],
+    Field(min_length=1, max_length=8),
+    BeforeValidator(_as_list, json_schema_input_type=Granularity | list[Granularity]),
+]
 
 
 class Input(Strict):
@@ -69,56 +101,121 @@ class Input(Strict):
 
 
 class Target(Strict):
-    """What may be left of the dense model, as fractions of it: 0.5 keeps half. With two targets both are met."""
+    """What may be left of the dense model. Several targets are met all at once, each from the safe side.
+
+    `macs` and `params` are fractions of the dense model to keep: 0.5 keeps half. `sparsity` is the share of
+    weights that becomes zero, and is for the granularities that leave the shapes alone.
+    """
 
     macs: Fraction | None = Field(None, description="Multiply-accumulates of one sample, pruned ÷ dense.")
     params: Fraction | None = Field(None, description="Parameters, pruned ÷ dense.")
+    sparsity: Fraction | None = Field(
+        None,
+        description="Share of the weights set to zero, for the granularities `unstructured`, `n:m` and `block`.",
+    )
 
     @model_validator(mode="after")
     def _something_is_asked(self) -> Self:
-        if self.macs is None and self.params is None:
+        if not self.asked:
             raise ValueError('name at least one target, for example {"macs": 0.5}')
         return self
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """The targets that are named."""
+        return {name: value for name, value in self if value is not None}
 
 
 class Schedule(Strict):
     """How the way to the target is divided. Scores are taken anew before each step."""
 
-    kind: Literal["one_shot", "linear"] = Field(
-        "linear", description="`one_shot` removes all at once; `linear` removes equal shares of the cost in each step."
+    kind: Literal["one_shot", "linear", "cubic", "exponential"] = Field(
+        "linear",
+        description="`one_shot` removes all at once; `linear` removes equal shares of the cost in each step; `cubic` "
+        "takes most in the first steps; `exponential` takes the same share of what is left in each step.",
     )
-    steps: Annotated[int, Field(ge=1, le=100)] = Field(4, description="Number of steps of the linear schedule.")
+    steps: Annotated[int, Field(ge=1, le=100)] = Field(4, description="Number of steps; `one_shot` has one.")
+    epochs: Annotated[int, Field(ge=0, le=100)] = Field(
+        0, description="Epochs of fine-tuning after each step but the last, which `finetune` follows."
+    )
+    rewind: Literal["none", "learning_rate", "weights"] = Field(
+        "none",
+        description="What each round of training starts from. `none`: the learning rate falls once over all rounds. "
+        "`learning_rate`: its schedule starts anew in each round. `weights`: so it does, and what is left of the "
+        "weights is put back to what was uploaded.",
+    )
+
+
+Pattern = Annotated[str, Field(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
 
 
 class LayerRule(Strict):
-    """An exception for the layers whose names match a pattern."""
+    """An exception for the layers whose names match a pattern. Fields left out follow `prune`."""
 
-    min_keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
-        description="At least this fraction of the layer's channels stays. 1 protects the layer."
+    min_keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="At least this fraction of the layer's channels, or of its weights, stays. 1 protects the layer.",
     )
+    granularity: Granularities | None = Field(None, description="What may be removed here, instead of elsewhere.")
+    sparsity: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
+        None, description="Exactly this share of the layer's weights becomes zero (`unstructured`, `block`)."
+    )
+
+    @model_validator(mode="after")
+    def _something_is_said(self) -> Self:
+        if self.min_keep is None and self.granularity is None and self.sparsity is None:
+            raise ValueError("say min_keep, granularity or sparsity")
+        return self
 
 
 class Prune(Strict):
     """What is removed, and in what order."""
 
-    granularity: Literal["channel"] = "channel"
-    criterion: Criterion | None = Field(
-        None, description="What makes a channel important. Default: `taylor` with a dataset, else `magnitude`."
+    granularity: Granularities | None = Field(
+        None,
+        description="What may be removed; a name or a list of names. `channel`: channels of convolutions; `head`: "
+        "whole attention heads, with grouped queries whole key-value groups; `neuron`: hidden units of MLPs and "
+        "recurrent layers; `embedding`: width of a residual stream that is normalised over; `layer`: whole blocks "
+        "with a skip connection around them; `unstructured`, `n:m`, `block`: single weights, which become zero. "
+        "Default: `channel`, `head` and `neuron`; with a `sparsity` target alone `unstructured`.",
     )
-    norm: Literal["l1", "l2"] = Field("l2", description="Norm of the `magnitude` criterion.")
-    scope: Literal["global", "layer"] = Field(
+    criterion: Criterion | None = Field(
+        None,
+        description="What makes a weight or a unit important. Default: `taylor` with a dataset, else `magnitude`.",
+    )
+    norm: Literal["l1", "l2"] = Field("l2", description="Norm of `magnitude` and `activation`.")
+    reduction: Literal["mean", "sum", "max", "min", "product"] = Field(
+        "mean", description="How the scores of the layers that share a channel become one."
+    )
+    normalization: Literal["mean", "max", "sum", "standard", "none"] = Field(
+        "mean", description="What the scores of a layer are divided by before they are reduced and compared."
+    )
+    balance: Literal["none", "class"] = Field(
+        "none",
+        description="`class`: a unit is as important as it is to the class that needs it most (criteria with labels).",
+    )
+    allocation: Literal["global", "uniform", "erk", "lamp", "isomorphic", "sensitivity"] = Field(
         "global",
-        description="`global` compares channels of the whole network; `layer` takes the same share everywhere.",
+        description="How much each layer gives. `global`: what is least important goes, wherever it is; `uniform`: the "
+        "same share everywhere; `erk`: more from large layers (Erdős-Rényi kernel); `lamp`: by layer-adaptive "
+        "magnitude; `isomorphic`: scores are compared among layers of the same kind; `sensitivity`: more from layers "
+        "whose pruning alone changes the answers least.",
     )
     schedule: Schedule = Schedule()
     round_to: Annotated[int, Field(ge=1, le=256)] = Field(
         8, description="Channel counts are kept at multiples of this. ONNX Runtime computes in blocks of eight."
     )
     min_keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
-        0.1, description="No layer keeps less than this fraction of its channels."
+        0.1,
+        description="No layer keeps less than this fraction of its channels, or of the weights that an even share of "
+        "the zeros would leave it.",
     )
     compensate: bool = Field(
         True, description="Fold removed channels into the kept ones that predict them. Needs samples, no labels."
+    )
+    pattern: Pattern = Field("2:4", description="Of `n:m`: n of m neighbouring weights may differ from zero.")
+    block: Annotated[list[Annotated[int, Field(ge=1, le=256)]], Field(min_length=2, max_length=2)] = Field(
+        [1, 8], description="Of `block`: [outputs, inputs] of the tiles that become zero together."
     )
     protect: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=1000)] = Field(
         [], description="Patterns (`layer1.*`) of layers whose outputs are never pruned."
@@ -126,6 +223,29 @@ class Prune(Strict):
     layers: Annotated[dict[str, LayerRule], Field(max_length=1000)] = Field(
         {}, description="Rules by layer name pattern; the last pattern that matches wins."
     )
+
+    @model_validator(mode="after")
+    def _pattern_leaves_something_out(self) -> Self:
+        kept, of = self.n_m
+        if kept >= of:
+            raise ValueError(f"pattern {self.pattern} sets nothing to zero; the first number has to be the smaller one")
+        return self
+
+    @property
+    def n_m(self) -> tuple[int, int]:
+        """(n, m) of `pattern`."""
+        kept, _, of = self.pattern.partition(":")
+        return int(kept), int(of)
+
+    @property
+    def structured(self) -> tuple[Structured, ...]:
+        """The granularities of a resolved recipe that change shapes."""
+        return tuple(name for name in STRUCTURED if name in (self.granularity or ()))
+
+    @property
+    def sparse(self) -> tuple[Sparse, ...]:
+        """The granularities of a resolved recipe that set weights to zero."""
+        return tuple(name for name in SPARSE if name in (self.granularity or ()))
 
 
 class Distill(Strict):

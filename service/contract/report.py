@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.contract.recipe import Recipe
+from service.contract.recipe import Recipe, Sparse
 from service.contract.resources import Notice, Verdict
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "Interval",
     "LatencyRow",
     "LayerChange",
+    "LayerSparsity",
     "NotAssessed",
     "Power",
     "Report",
+    "Sparsity",
     "SplitInfo",
     "Structure",
     "TestResult",
@@ -157,6 +159,35 @@ class LayerChange(Section):
     params_kept: int
     macs: int
     macs_kept: int
+    gone: bool = Field(False, description="It went with its block: nothing is meant to be left of it.")
+
+
+class LayerSparsity(Section):
+    """The weight of a layer. A grouped convolution has the inputs of one group."""
+
+    name: str
+    granularity: Sparse | None = Field(description="null: the layer was to stay dense.")
+    entries: int
+    zeros: int
+    contributing: int | None = Field(description="Entries on a path from an input to an output; null: unknown.")
+    units: int = Field(description="Output channels.")
+    empty_units: int = Field(description="Output channels all of whose weights are zero: their answer is constant.")
+    why_dense: str | None
+
+
+class Sparsity(Section):
+    """Zeros that leave the shapes alone, counted in the weights that are shipped."""
+
+    requested: float = Field(description="Share of zeros that was asked for.")
+    entries: int = Field(description="Weights of the layers that took part.")
+    zeros: int
+    sparsity: float = Field(description="zeros ÷ entries.")
+    of_all_parameters: float = Field(description="zeros ÷ all parameters of the pruned network.")
+    effective: float | None = Field(
+        description="Share of the entries that are zero or lie on no path from an input to an output."
+    )
+    empty_units: int
+    layers: list[LayerSparsity]
 
 
 class Structure(Section):
@@ -168,6 +199,7 @@ class Structure(Section):
         description="Pruned graph against masked dense graph on random input (self-check)."
     )
     blocked: list[str]
+    sparsity: Sparsity | None = Field(None, description="null where no single weights were set to zero.")
 
 
 class FileSize(Section):
@@ -185,6 +217,7 @@ class LatencyRow(Section):
     dense_iqr_ms: Interval
     pruned_iqr_ms: Interval
     ratio: float = Field(description="pruned ÷ dense.")
+    ratio_ci95: Interval | None = Field(None, description="95 % interval of the median of pruned ÷ dense, run by run.")
     runs: int
 
 
@@ -199,6 +232,8 @@ class Benefits(Section):
     params_requested: float | None
     onnx: FileSize
     onnx_dense: FileSize
+    compressed: FileSize | None = Field(None, description="The ONNX file under zstd, where weights were set to zero.")
+    compressed_dense: FileSize | None = Field(None, description="The dense ONNX file, compressed the same way.")
     latency: list[LatencyRow]
     latency_provider: str | None
 
@@ -295,6 +330,7 @@ class Report(Section):
     export_check: ExportCheck
     gates: list[Gate]
     exemplars: list[Exemplar]
+    sparsity: Finding | None = Field(None, description="What zeros that leave the shapes alone bought.")
     loss_of_information: Finding
     bias: Finding
     sensitivity: Finding

@@ -6,6 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from service.contract.prunable import (
+    BlockedOp,
+    GranularityReach,
+    LayerInfo,
+    Prunable,
+    PrunableBlock,
+    PrunableGroup,
+    Reach,
+    SparseReach,
+)
 from service.contract.recipe import Recipe
 
 __all__ = [
@@ -20,6 +30,7 @@ __all__ = [
     "EventLevel",
     "EventList",
     "FieldError",
+    "GranularityReach",
     "Job",
     "JobError",
     "JobRequest",
@@ -32,11 +43,14 @@ __all__ = [
     "Page",
     "Plan",
     "PlanEstimate",
+    "PlanTarget",
     "Problem",
     "Progress",
     "Prunable",
+    "PrunableBlock",
     "PrunableGroup",
     "Reach",
+    "SparseReach",
     "TensorInfo",
     "UploadState",
     "Verdict",
@@ -124,47 +138,6 @@ class TensorInfo(Out):
     dtype: str
 
 
-class LayerInfo(Out):
-    name: str
-    op: str
-    shape: list[int] = Field(description="Shape of the weight.")
-    parameters: int
-    macs: int
-    prunable: int = Field(description="Output channels that may be removed.")
-
-
-class BlockedOp(Out):
-    """An op without a rule: what it touches stays as it is."""
-
-    op: str
-    layers: list[str]
-    why: str
-
-
-class PrunableGroup(Out):
-    """Channels of several layers that can only go together, counted once."""
-
-    id: str
-    layers: list[str] = Field(description="Layers whose output channels these are.")
-    channels: int
-
-
-class Reach(Out):
-    """Cost that is left when every group keeps `keep` of its channels, in the default blocks of eight."""
-
-    keep: float
-    macs: float
-    params: float
-
-
-class Prunable(Out):
-    components: int = Field(description="Sets of weights that can be removed one by one.")
-    groups: list[PrunableGroup]
-    reach: list[Reach] = Field(description="Fractions of the dense cost, from most to least.")
-    min_macs: float = Field(description="Smallest reachable fraction of MACs with the default recipe.")
-    min_params: float
-
-
 class ModelProfile(Out):
     """What a worker found in an uploaded model."""
 
@@ -177,6 +150,10 @@ class ModelProfile(Out):
     prunable: Prunable
     blocked: list[BlockedOp]
     normalization: Literal["batch_norm", "folded_or_none"]
+    size_bytes: int | None = Field(None, description="Of the dense model as ONNX, estimated.")
+    memory_bytes: int | None = Field(
+        None, description="Largest sum of activations alive at one time, for one sample of the dense model."
+    )
     warnings: list[Notice] = []
 
 
@@ -297,6 +274,19 @@ class PlanEstimate(Out):
     macs_ratio: float
     params: int
     params_ratio: float
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+
+
+class PlanTarget(Out):
+    """One target. Null where only the job can tell."""
+
+    name: str
+    asked: float
+    estimate: float | None = Field(description="What is left where all targets are met, in the unit of the target.")
+    limit: float | None = Field(
+        description="The least that can be asked for with these granularities by default; of `sparsity` the most."
+    )
 
 
 class Plan(Out):
@@ -306,9 +296,12 @@ class Plan(Out):
     recipe: Recipe
     dense: PlanEstimate
     estimate: PlanEstimate
+    targets: list[PlanTarget] = []
     groups: int
     components: int
+    granularities: list[GranularityReach] = Field([], description="Each that is allowed, by itself, and then together.")
     stages: list[str]
+    artifacts: list[str] = Field([], description="Files that the job will make.")
     evidence_tier: int = Field(description="0 structure only, 1 unlabelled data, 2 labels, 3 groups.")
     not_assessed: list[Notice]
     warnings: list[Notice]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from service.contract.recipe import Target
-from service.contract.report import Comparison, Gate, SplitInfo, Structure
+from service.contract.report import Comparison, Gate, Sparsity, SplitInfo, Structure
 from worker.audit.wording import listing, points, sentence
 
 __all__ = ["integrity_gate", "structure_gate"]
@@ -12,6 +12,8 @@ __all__ = ["integrity_gate", "structure_gate"]
 _MORE_DEAD = 0.05
 # Budgets are met in whole blocks of channels; what rounding leaves above this is a miss.
 _TARGET_TOLERANCE = 1e-6
+# Shares of the weights left that still do something; below the lower one the network has come apart.
+_MOSTLY_USEFUL, _HALF_USEFUL = 0.9, 0.5
 
 
 def integrity_gate(
@@ -67,9 +69,12 @@ def _adds_up(comparison: Comparison) -> bool:
 def structure_gate(structure: Structure, target: Target, macs_ratio: float, params_ratio: float) -> Gate:
     """G1. Ratios are pruned ÷ dense."""
     title = "Structure and target"
+    sparsity = structure.sparsity
     faults = []
     if structure.empty_layers:
         faults.append(f"nothing is left of {listing(structure.empty_layers)}")
+    if sparsity is not None:
+        faults += _sparsity_faults(sparsity, target)
     for name, asked, got in (("MACs", target.macs, macs_ratio), ("parameters", target.params, params_ratio)):
         if asked is not None and got > asked + _TARGET_TOLERANCE:
             faults.append(f"{points(100 * got)} % of the {name} are left, {points(100 * asked)} % were asked for")
@@ -83,9 +88,49 @@ def structure_gate(structure: Structure, target: Target, macs_ratio: float, para
             f"({points(100 * dead)} %, dense {points(100 * dead_dense)} %): they cost time and do nothing."
         )
         return Gate(id="G1", title=title, status="INCONCLUSIVE", reason=reason)
+    if (
+        sparsity is not None
+        and sparsity.effective is not None
+        and _useful(sparsity, sparsity.effective) < _MOSTLY_USEFUL
+    ):
+        idle = 100 * (1 - _useful(sparsity, sparsity.effective))
+        reason = (
+            f"{points(idle)} % of the weights that are not zero lie on no path from an input to an output: "
+            "the zeros have cut the network in places where it looks whole."
+        )
+        return Gate(id="G1", title=title, status="INCONCLUSIVE", reason=reason)
     met = [
         f"{points(100 * got)} % of the {name} (asked: at most {points(100 * asked)} %)"
         for name, asked, got in (("MACs", target.macs, macs_ratio), ("parameters", target.params, params_ratio))
         if asked is not None
     ]
-    return Gate(id="G1", title=title, status="PASS", reason=f"No layer is empty; what is left: {listing(met)}.")
+    parts = [f"what is left: {listing(met)}"] if met else []
+    if sparsity is not None and target.sparsity is not None:
+        parts.append(
+            f"{points(100 * sparsity.sparsity)} % of the weights that take part are zero (asked: at least "
+            f"{points(100 * target.sparsity)} %)"
+        )
+    return Gate(id="G1", title=title, status="PASS", reason=f"No layer is empty; {'; '.join(parts)}.")
+
+
+def _sparsity_faults(sparsity: Sparsity, target: Target) -> list[str]:
+    faults = []
+    empty = [layer.name for layer in sparsity.layers if layer.zeros == layer.entries]
+    if empty:
+        faults.append(f"all weights of {listing(empty)} are zero")
+    if target.sparsity is not None and sparsity.sparsity < target.sparsity - _TARGET_TOLERANCE:
+        faults.append(
+            f"{points(100 * sparsity.sparsity)} % of the weights that take part are zero, "
+            f"{points(100 * target.sparsity)} % were asked for"
+        )
+    if sparsity.effective is not None and _useful(sparsity, sparsity.effective) < _HALF_USEFUL:
+        faults.append(
+            f"only {points(100 * _useful(sparsity, sparsity.effective))} % of the weights that are not zero lie on a "
+            "path from an input to an output"
+        )
+    return faults
+
+
+def _useful(sparsity: Sparsity, effective: float) -> float:
+    """Effective ÷ direct density."""
+    return (1 - effective) * sparsity.entries / max(sparsity.entries - sparsity.zeros, 1)

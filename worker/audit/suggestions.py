@@ -48,6 +48,9 @@ def _recover(recipe: Recipe, failed: set[str], tier: Tier) -> list[str]:
     for name, asked in (("macs", recipe.target.macs), ("params", recipe.target.params)):
         if asked is not None:
             lines.append(f"Remove less: `target.{name}: {min(0.95, asked + (1 - asked) / 3):.2f}`.")
+    if recipe.target.sparsity is not None:
+        asked = recipe.target.sparsity
+        lines.append(f"Ask for fewer zeros: `target.sparsity: {max(2 / 3 * asked, 2 * asked - 1):.2f}`.")
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from scipy.stats import binom
 
 from service.contract.report import LatencyRow
 from worker.export.session import open_session
@@ -67,6 +68,7 @@ def _measure(
             times[which].append(1000.0 * (time.perf_counter() - start))
     dense_ms, pruned_ms = (float(np.median(values)) for values in times)
     dense_iqr, pruned_iqr = ([float(q) for q in np.percentile(values, (25, 75))] for values in times)
+    ratios = np.array(times[1]) / np.array(times[0])
     return LatencyRow(
         batch=batch,
         threads=threads,
@@ -75,8 +77,17 @@ def _measure(
         dense_iqr_ms=dense_iqr,
         pruned_iqr_ms=pruned_iqr,
         ratio=pruned_ms / dense_ms,
+        ratio_ci95=_median_interval(ratios),
         runs=len(times[0]),
     )
+
+
+def _median_interval(values: npt.NDArray[np.float64]) -> list[float] | None:
+    """95 % interval of the median, by order statistics: no matter how the values are distributed. None for fewer than
+    six values, of which no interval has 95 %."""
+    rank = int(binom.ppf(0.025, len(values), 0.5))
+    ordered = np.sort(values)
+    return [float(ordered[rank - 1]), float(ordered[-rank])] if rank else None
 
 
 def _random_feed(session: ort.InferenceSession, batch: int) -> Feed:

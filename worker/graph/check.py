@@ -1,13 +1,15 @@
 """The self-check of every prune: the pruned graph must compute what the masked dense graph computes.
 
 The masked graph is run by an interpreter of its own, which slices nothing: every op runs at full width on the dense
-weights, and what is removed is set to 0 after each op. Means and variances over channels are taken over the kept ones
-(the equivalence M of the design's research). A wrong tie, a wrong index or a wrong size shows up as a difference.
+weights, and what is removed is set to 0 after each op; so is the result of a branch that is left out. Means and
+variances over channels are taken over the kept ones (the equivalence M of the design's research). A wrong tie, a wrong
+index or a wrong size shows up as a difference.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -58,6 +60,7 @@ class _MaskedDense(fx.Interpreter):
         super().__init__(dense.module)
         self._flows = structure.flows
         self._selection = selection
+        self._left_out = {block.branch for block in structure.blocks if not selection[block.component]}
         self.at = ""
 
     def run_node(self, n: fx.Node) -> Any:
@@ -72,6 +75,8 @@ class _MaskedDense(fx.Interpreter):
             result = masked(arguments, self._mask(self._flows.get(source.name), arguments))
             if result is None:
                 result = super().run_node(n)
+        if n.name in self._left_out:
+            return torch.zeros_like(result)
         return self._zero(result, self._flows.get(n.name))
 
     def _load(self, argument: Any) -> Any:
@@ -91,7 +96,8 @@ class _MaskedDense(fx.Interpreter):
         if isinstance(flow, tuple) and isinstance(result, list | tuple):
             return tuple(self._zero(item, part) for item, part in zip(result, flow, strict=True))
         if isinstance(flow, Value) and isinstance(result, Tensor):
-            kept = torch.from_numpy(self._selection[flow.labels]).to(result.device)
+            # Of a value without axes, numpy would make a number.
+            kept = torch.from_numpy(np.asarray(self._selection[flow.labels])).to(result.device)
             return result if kept.all() else result.masked_fill(~kept, 0)
         return result
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cost", "CostModel", "Slot", "Term"]
+__all__ = ["Cost", "CostModel", "Counts", "Polynomial", "Slot", "Term", "parameter_terms"]
 
 Counts = npt.NDArray[np.float64]
 
@@ -40,12 +40,19 @@ class Term:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Exact cost of any selection. `per_group[s, g]` entries of slot s go with each channel of group g."""
+    """Exact cost of any selection. `per_group[s, g]` entries of slot s go with each channel of group g.
+
+    `tensors` are the entries of every parameter and buffer: its terms are owned by positions among `tensor_names`.
+    `nodes` are the calls of the graph.
+    """
 
     base: Counts
     per_group: Counts
     macs: "Polynomial"
     params: "Polynomial"
+    tensors: "Polynomial"
+    tensor_names: tuple[str, ...]
+    nodes: "Polynomial"
 
     def counts(self, kept: Counts) -> Counts:
         """Kept entries per slot, (…, slots), for kept channels per group, (…, groups)."""

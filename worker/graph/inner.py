@@ -26,7 +26,7 @@ def inner_values(structure: Structure, selection: Selection) -> tuple[Inner, ...
     them: nothing can be learnt from these."""
     found: dict[str, Inner] = {}
     inputs = {node.name for node in structure.graph.find_nodes(op="placeholder")}
-    for consumer in structure.consumers:
+    for consumer in structure.consumers_of(selection):
         flow = structure.flows[consumer.source]
         if consumer.source in inputs or not isinstance(flow, Value) or flow.tracked != [consumer.axis]:
             continue

@@ -61,11 +61,13 @@ class Propagation:
     output_axes: dict[str, int] = field(default_factory=dict)
     """Axis of the output channels, by the name of the weight."""
     costs: list[CostTerm] = field(default_factory=list)
+    cost_nodes: list[str] = field(default_factory=list)
+    """The node of each of `costs`."""
     consumers: list[Consumer] = field(default_factory=list)
     pieces: list[Labels] = field(default_factory=list)
     """Parts cut out of a value, none of which may become empty."""
-    extra: list[Value] = field(default_factory=list)
-    """Values inside an op that must stay rectangles too."""
+    stretched: dict[tuple[str, int], list[Labels]] = field(default_factory=lambda: defaultdict(list))
+    """Labels, (size,), that an elastic axis has met, by its origin."""
     statistics: list[Labels] = field(default_factory=list)
     """Labels over which a mean or a variance runs: removing them changes it for those that stay."""
     blocks: list[Block] = field(default_factory=list)
@@ -147,7 +149,18 @@ class Propagation:
 
     def pin_weight(self, weight: Weight) -> None:
         """The parameter stays as it is."""
-        self.claim(weight, np.zeros(weight.shape, dtype=np.int64))
+        for position in range(len(weight.shape)):
+            self.hold(weight, position)
+
+    def hold(self, weight: Weight, position: int) -> None:
+        """The parameter keeps its size along axis `position` of the value."""
+        if weight.axes[position] is not None:
+            self.claim_axis(weight, position, np.zeros(weight.shape[position], dtype=np.int64))
+
+    def stretch(self, value: Value, axis: int, labels: Labels) -> None:
+        """An elastic axis follows `labels`, (size,)."""
+        for origin in value.elastic[axis]:
+            self.stretched[origin].append(labels)
 
     def output_labels(self, weight: Weight, position: int) -> Labels:
         """Labels of the channels that `weight` makes along axis `position`: fresh ones at its first use."""

@@ -31,6 +31,11 @@ class SlotTable:
         """The slot of one axis of a parameter; None where nothing is claimed, as for an axis of size 1."""
         return self._by_axis.get((parameter, axis))
 
+    def entries_of(self, component: int) -> dict[int, int]:
+        """Number of entries that go with the component, by slot."""
+        part = slice(self.touches.indptr[component], self.touches.indptr[component + 1])
+        return dict(zip(self.touches.indices[part].tolist(), self.touches.data[part].tolist(), strict=True))
+
     @cached_property
     def _by_axis(self) -> dict[tuple[str, int], int]:
         return {

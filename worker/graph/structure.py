@@ -7,95 +7,35 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, fx
 
+from worker.graph.blocks import find_bypasses, skip_adds
 from worker.graph.components import Components, find_components
-from worker.graph.cost import Cost, CostModel, Polynomial, Slot, Term, parameter_terms
+from worker.graph.cost import Cost, CostModel, Slot
+from worker.graph.groups import Group, find_groups, group_ids
 from worker.graph.labels import propagate
+from worker.graph.layers import Layer, LayerCost, find_layers
+from worker.graph.liveness import Liveness
 from worker.graph.network import Network
-from worker.graph.propagation import Consumer, Propagation
+from worker.graph.obstacles import Blocked, find_obstacles
+from worker.graph.pricing import cost_model
+from worker.graph.propagation import Consumer
+from worker.graph.residuals import Residual, find_residuals, group_of_block
+from worker.graph.roles import find_roles
+from worker.graph.selection import Selection
 from worker.graph.shapes import record_shapes
-from worker.graph.slots import SlotTable, build_slots
+from worker.graph.slots import build_slots
 from worker.graph.values import Flow, Labels, Value
 
-__all__ = ["Blocked", "Group", "Layer", "LayerCost", "Selection", "Structure", "analyze"]
-
-Selection = npt.NDArray[np.bool_]
-"""(components + 1,): what is kept. Entry 0 stands for all that cannot be removed and is always True."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """An op with a weight that makes channels. `parameters` counts its weight and bias, `macs` one sample."""
-
-    name: str
-    op: str
-    weight: str
-    weight_shape: tuple[int, ...]
-    parameters: int
-    macs: int
-    channels: int
-    prunable: int
-    groups: tuple[str, ...]
-    """Groups that its output channels belong to: several where a wider layer was padded or concatenated."""
-    slot: int | None
-    """Index of its output channels among the slots; None for a layer of one channel."""
-
-    @property
-    def group(self) -> str | None:
-        """The group of most of its output channels."""
-        return self.groups[0] if self.groups else None
-
-
-@dataclass(frozen=True)
-class Member:
-    """An axis of a parameter that shrinks with a group, by `entries` for every channel of the group."""
-
-    parameter: str
-    axis: int | None
-    entries: int
-
-
-@dataclass(frozen=True)
-class Group:
-    """Components that touch the same axes in the same numbers: one is as good as another, only scores differ."""
-
-    id: str
-    layers: tuple[str, ...]
-    components: npt.NDArray[np.int64]
-    members: tuple[Member, ...]
-    statistics: bool
-    """Whether a mean or a variance runs over these channels, so that removing some changes what the others see."""
-
-    @property
-    def channels(self) -> int:
-        """Number of units that can be removed one by one."""
-        return len(self.components)
-
-
-@dataclass(frozen=True)
-class Blocked:
-    """An op that keeps layers from being pruned."""
-
-    op: str
-    layers: tuple[str, ...]
-    why: str
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """A layer under a selection."""
-
-    channels: int
-    macs: int
-    params: int
+__all__ = ["Blocked", "Group", "Layer", "LayerCost", "Residual", "Selection", "Structure", "analyze"]
 
 
 @dataclass(frozen=True)
 class Structure:
     """The analysis of one network. `flows` and `claims` hold component numbers where the propagation had labels;
-    `graph` is the graph that was analysed."""
+    `graph` is the graph that was analysed. `groups` are those of channels, and then one for each of `blocks`."""
 
     layers: tuple[Layer, ...]
     groups: tuple[Group, ...]
+    blocks: tuple[Residual, ...]
     blocked: tuple[Blocked, ...]
     slots: tuple[Slot, ...]
     model: CostModel
@@ -104,6 +44,7 @@ class Structure:
     claims: dict[str, tuple[Labels, ...]]
     graph: fx.Graph
     consumers: tuple[Consumer, ...]
+    liveness: Liveness
 
     @cached_property
     def group_of(self) -> npt.NDArray[np.int64]:
@@ -124,7 +65,7 @@ class Structure:
         return np.ones(self.component_count + 1, dtype=np.bool_)
 
     def kept_channels(self, selection: Selection) -> npt.NDArray[np.float64]:
-        """(groups,): channels that each group keeps."""
+        """(groups,): channels that each group keeps; of a block 1 or 0."""
         members = self.group_of[np.flatnonzero(selection)]
         return np.bincount(members[members >= 0], minlength=len(self.groups)).astype(np.float64)
 
@@ -138,14 +79,44 @@ class Structure:
         counts = self.model.counts(self.kept_channels(selection))
         macs = self.model.macs.by_layer(counts, len(self.layers))
         params = self.model.params.by_layer(counts, len(self.layers))
+        costs = []
+        for index, layer in enumerate(self.layers):
+            gone = not self.keeps_parameter(layer.weight, selection)
+            channels = layer.channels if layer.slot is None else round(counts[layer.slot])
+            costs.append(LayerCost(0 if gone else channels, round(macs[index]), round(params[index]), gone))
+        return tuple(costs)
+
+    def keeps_node(self, name: str, selection: Selection) -> bool:
+        """Whether the node `name` is still in the graph that `remove` makes; a sum without its branch is not."""
+        return self.liveness.keeps_node(name, self._kept_blocks(selection)) and name not in self.stand_ins(selection)
+
+    def keeps_parameter(self, name: str, selection: Selection) -> bool:
+        """Whether some block that reads the parameter or buffer `name` is kept. True of what no block has to itself."""
+        return self.liveness.keeps_parameter(name, self._kept_blocks(selection))
+
+    def consumers_of(self, selection: Selection) -> tuple[Consumer, ...]:
+        """The consumers that `remove` leaves, each with the name that its source has there."""
+        stand_ins, kept = self.stand_ins(selection), self._kept_blocks(selection)
         return tuple(
-            LayerCost(
-                layer.channels if layer.slot is None else round(counts[layer.slot]),
-                round(macs[index]),
-                round(params[index]),
-            )
-            for index, layer in enumerate(self.layers)
+            Consumer(consumer.node, stand_ins.get(consumer.source, consumer.source), consumer.axis)
+            for consumer in self.consumers
+            if self.liveness.keeps_node(consumer.node, kept)
         )
+
+    def blocks_of(self, selection: Selection) -> tuple[Residual, ...]:
+        """The blocks that `remove` leaves: kept, and not gone with a block around them."""
+        return tuple(block for block in self.blocks if self.keeps_node(block.add, selection))
+
+    def stand_ins(self, selection: Selection) -> dict[str, str]:
+        """For the sum of every block that is left out, by name: the node that is read in its place."""
+        found: dict[str, str] = {}
+        for block in self.blocks:  # in graph order: a skip that is such a sum itself comes before
+            if not selection[block.component]:
+                found[block.add] = found.get(block.skip, block.skip)
+        return found
+
+    def _kept_blocks(self, selection: Selection) -> npt.NDArray[np.bool_]:
+        return selection[self.component_count + 1 - len(self.blocks) :]
 
 
 def analyze(network: Network, example: tuple[Tensor, ...]) -> Structure:
@@ -153,138 +124,35 @@ def analyze(network: Network, example: tuple[Tensor, ...]) -> Structure:
 
     Raises UnsupportedModel when the network does not run on the example.
     """
-    flows, ledger = propagate(network, record_shapes(network, example))
-    components = find_components(flows, ledger)
+    graph, recorded = network.module.graph, record_shapes(network, example)
+    labelled, ledger = propagate(network, recorded)
+    components = find_components(labelled, ledger)
+    flows = {name: _numbered(flow, components) for name, flow in labelled.items()}
     claims = {name: tuple(components.of[labels] for labels in claimed) for name, claimed in ledger.claims.items()}
     table = build_slots(ledger, claims, components)
     kinds = table.interchangeable()
-    model = _cost_model(network, ledger, table, kinds, len(example[0]))
-    layers = _layers(network, ledger, table, kinds, model)
+    skips = skip_adds(graph, recorded)
+    bypasses, liveness = find_bypasses(graph, skips, frozenset(ledger.cost_nodes))
+    numbers = np.arange(len(bypasses), dtype=np.int64) + components.count + 1
+    model, slots = cost_model(network, ledger, table, kinds, liveness, numbers, len(example[0]))
+    whole = np.array([*map(len, kinds), *(1 for _ in bypasses)], dtype=np.float64)
+    layers = find_layers(network, ledger, table, kinds, group_ids(len(kinds)), model, whole)
+    roles = find_roles(graph, flows, ledger, table, kinds, (add for add, _, _ in skips))
+    blocks = find_residuals(bypasses, components.count + 1, layers, liveness)
+    channels = find_groups(kinds, roles, table, layers, ledger, components)
     return Structure(
         layers=layers,
-        groups=tuple(_group(index, members, table, layers, ledger, components) for index, members in enumerate(kinds)),
-        blocked=_blocked(network, ledger, components, layers),
-        slots=table.slots,
+        groups=(*channels, *map(group_of_block, range(len(blocks)), blocks)),
+        blocks=blocks,
+        blocked=find_obstacles(network, ledger, components, layers),
+        slots=slots,
         model=model,
-        component_count=components.count,
-        flows={name: _numbered(flow, components) for name, flow in flows.items()},
+        component_count=components.count + len(blocks),
+        flows=flows,
         claims=claims,
-        graph=network.module.graph,
+        graph=graph,
         consumers=tuple(ledger.consumers),
-    )
-
-
-def _cost_model(
-    network: Network, ledger: Propagation, table: SlotTable, kinds: list[npt.NDArray[np.int64]], batch: int
-) -> CostModel:
-    per_group = [table.touches[[members[0]]].toarray()[0] for members in kinds]
-    columns = np.array(per_group, dtype=np.float64).reshape(len(kinds), len(table.slots)).T
-    sizes = np.array([len(slot.numbers) for slot in table.slots], dtype=np.float64)
-    base = sizes - columns @ np.array([len(members) for members in kinds], dtype=np.float64)
-    owner = {name: index for index, name in enumerate(ledger.layers)}
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.module.state_dict().items()}
-    macs = []
-    for cost in ledger.costs:
-        coefficient, factors = cost.coefficient / batch, []
-        for factor in cost.factors:
-            slot = table.find(*factor) if isinstance(factor, tuple) else table.pieces[factor.tobytes()]
-            if slot is not None:
-                factors.append(slot)
-            elif isinstance(factor, tuple):
-                coefficient *= shapes[factor[0]][factor[1]]
-        macs.append(Term(coefficient, tuple(factors), owner.get(cost.layer or "", -1)))
-    owner_of_parameter = owner | {bias: owner[weight] for bias, weight in ledger.biases.items()}
-    parameter_sizes = {name: parameter.numel() for name, parameter in network.parameters()}
-    params = parameter_terms(parameter_sizes, table.slots, owner_of_parameter, table.axes)
-    slots = len(table.slots)
-    return CostModel(base, columns, Polynomial.of(macs, slots), Polynomial.of(params, slots))
-
-
-def _layers(
-    network: Network, ledger: Propagation, table: SlotTable, kinds: list[npt.NDArray[np.int64]], model: CostModel
-) -> tuple[Layer, ...]:
-    counts = model.counts(np.array([len(members) for members in kinds], dtype=np.float64))
-    macs = model.macs.by_layer(counts, len(ledger.layers))
-    params = model.params.by_layer(counts, len(ledger.layers))
-    kind_of = np.full(table.touches.shape[0], -1, dtype=np.int64)
-    for index, members in enumerate(kinds):
-        kind_of[members] = index
-    tensors = network.module.state_dict()
-    layers = []
-    for index, (weight, op) in enumerate(ledger.layers.items()):
-        axis = ledger.output_axes[weight]
-        slot = table.find(weight, axis)
-        kind = kind_of[table.slots[slot].numbers] if slot is not None else np.zeros(0, dtype=np.int64)
-        found, first, share = np.unique(kind[kind >= 0], return_index=True, return_counts=True)
-        order = np.lexsort((first, -share))
-        layers.append(
-            Layer(
-                name=weight.removesuffix(".weight"),
-                op=op,
-                weight=weight,
-                weight_shape=tuple(tensors[weight].shape),
-                parameters=round(params[index]),
-                macs=round(macs[index]),
-                channels=tensors[weight].shape[axis],
-                prunable=int((kind >= 0).sum()),
-                groups=tuple(_group_id(found[position]) for position in order),
-                slot=slot,
-            )
-        )
-    return tuple(layers)
-
-
-def _group_id(index: int) -> str:
-    return f"g{index + 1}"
-
-
-def _group(
-    index: int,
-    members: npt.NDArray[np.int64],
-    table: SlotTable,
-    layers: tuple[Layer, ...],
-    ledger: Propagation,
-    components: Components,
-) -> Group:
-    entries = table.touches[[members[0]]].toarray()[0]
-    touched = [slot for slot in np.flatnonzero(entries) if table.slots[slot].parameter is not None]
-    statistics = {int(number) for labels in ledger.statistics for number in np.unique(components.of[labels])}
-    return Group(
-        id=_group_id(index),
-        layers=tuple(layer.name for layer in layers if layer.slot in touched),
-        components=members,
-        members=tuple(
-            Member(str(table.slots[slot].parameter), table.slots[slot].axis, int(entries[slot])) for slot in touched
-        ),
-        statistics=bool(statistics & {int(member) for member in members}),
-    )
-
-
-def _blocked(
-    network: Network, ledger: Propagation, components: Components, layers: tuple[Layer, ...]
-) -> tuple[Blocked, ...]:
-    """Ops that pinned something, each with the layers it held. One that held none is left out.
-
-    A weight that is pinned before any op made it a layer would have been one, if it is a matrix or a kernel.
-    """
-    names = {layer.weight: layer.name for layer in layers}
-    for name, parameter in network.parameters():
-        if parameter.dim() > 1:
-            names.setdefault(name, name.removesuffix(".weight"))
-    makers: dict[int, set[str]] = {}
-    for start, stop, weight in ledger.minted:
-        for number in np.unique(components.loose[start:stop]):
-            makers.setdefault(int(number), set()).add(weight)
-    found: dict[tuple[str, str], set[str]] = {}
-    for block in ledger.blocks:
-        weights = found.setdefault((block.op, block.why), set())
-        weights |= set(block.weights)
-        for number in np.unique(components.loose[block.labels[block.labels > 0]]):
-            weights |= makers.get(int(number), set())
-    return tuple(
-        Blocked(op, tuple(layer for weight, layer in names.items() if weight in weights), why)
-        for (op, why), weights in found.items()
-        if weights & names.keys()
+        liveness=liveness,
     )
 
 

@@ -1,4 +1,4 @@
-"""Cut components out of a network: parameters are indexed, and constant sizes follow."""
+"""Cut components out of a network: parameters are indexed, constant sizes follow, and blocks are bypassed."""
 
 import operator
 from collections.abc import Callable
@@ -35,13 +35,16 @@ def remove(network: Network, structure: Structure, selection: Selection, *, sinc
     trainable = dict(network.module.named_parameters(remove_duplicate=False))
     tensors = trainable | dict(network.module.named_buffers(remove_duplicate=False))
     for name, tensor in tensors.items():
-        place(root, name, _cut(tensor, kept_entries(structure, name, selection, before), trainable=name in trainable))
+        if structure.keeps_parameter(name, selection):
+            kept = kept_entries(structure, name, selection, before)
+            place(root, name, _cut(tensor, kept, trainable=name in trainable))
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for node in structure.graph.nodes:
         copies[node] = graph.node_copy(node, copies.__getitem__)
     if not selection.all():
         _resize_constants(graph, structure, selection)
+        _bypass(graph, structure, selection)
     graph.lint()
     return network.with_module(fx.GraphModule(root, graph, class_name="Network"))
 
@@ -83,6 +86,19 @@ def _resize_constants(graph: fx.Graph, structure: Structure, selection: Selectio
                         f"{node.name} ({node.target}) has unusual arguments that cannot follow the channels which are "
                         f"removed before it ({type(error).__name__}: {error}). Protect those layers with prune.protect"
                     ) from error
+
+
+def _bypass(graph: fx.Graph, structure: Structure, selection: Selection) -> None:
+    """Take the sums of blocks that are left out for their skips, and drop what is then read by nothing."""
+    stand_ins = structure.stand_ins(selection)
+    if not stand_ins:
+        return
+    nodes = {node.name: node for node in graph.nodes}
+    for add, skip in stand_ins.items():
+        nodes[add].replace_all_uses_with(nodes[skip])
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("call_function", "get_attr") and not node.users:
+            graph.erase_node(node)
 
 
 def _resizer(node: fx.Node, structure: Structure, selection: Selection) -> Callable[[Any, int], Any]:

@@ -1,14 +1,18 @@
 """What flows through the graph when it is run on labels instead of numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Flow", "Labels", "Value", "Weight", "count_kept", "kept_along"]
+__all__ = ["Flow", "Labels", "Origins", "Value", "Weight", "count_kept", "kept_along"]
 
 Labels = npt.NDArray[np.int64]
+
+Origins = frozenset[tuple[str, int]]
+"""Axes of results of nodes, by the name of the node: where a size was made up."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +21,14 @@ class Value:
 
     `labels` has one axis per axis of the tensor, of the full size where labels differ along it (the axis is
     *tracked*) and of size 1 where they do not.
+
+    Along an *elastic* axis of a value without labels all entries are equal and the size is an argument of some nodes
+    (`zeros`, `expand`), the origins: such an axis takes the size of what it meets.
     """
 
     shape: tuple[int, ...]
     labels: Labels
+    elastic: Mapping[int, Origins] = field(default_factory=dict)
 
     @classmethod
     def plain(cls, shape: tuple[int, ...]) -> "Value":
@@ -61,6 +69,11 @@ class Weight:
     name: str
     shape: tuple[int, ...]
     axes: tuple[int | None, ...]
+
+    def viewed(self, shape: tuple[int, ...], axes: Iterable[int | None]) -> "Weight":
+        """The same parameter in another form. An axis of it that is in none of `axes` is one that nothing can remove
+        entries of."""
+        return replace(self, shape=tuple(shape), axes=tuple(axes))
 
 
 Flow = Value | Weight | tuple[Any, ...] | None

@@ -8,18 +8,22 @@ from math import ceil, gcd, lcm
 import numpy as np
 import numpy.typing as npt
 
-from service.contract.recipe import Prune
-from worker.graph.structure import Layer, Structure
+from service.contract.recipe import Prune, Structured
+from worker.graph.structure import Group, Layer, Structure
 
 __all__ = ["Limits", "limits_of", "requested_keep"]
+
+DEFAULT: tuple[Structured, ...] = ("channel", "head", "neuron")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`step[g]`: group g keeps all its channels or a multiple of this. `floor[s]`: entries that slot s keeps."""
+    """`step[g]`: group g keeps all its channels or a multiple of this. `floor[s]`: entries that slot s keeps.
+    `may_shrink[g]`: whether the granularity allows units of group g to go."""
 
     step: npt.NDArray[np.int64]
     floor: npt.NDArray[np.float64]
+    may_shrink: npt.NDArray[np.bool_]
 
 
 def limits_of(structure: Structure, prune: Prune, warn: Callable[[str, str], None]) -> Limits:
@@ -50,14 +54,44 @@ def limits_of(structure: Structure, prune: Prune, warn: Callable[[str, str], Non
             share = max(prune.min_keep, requested_keep(layer, prune) or 0.0)
             # The small subtraction keeps 0.1 · 30 from becoming 4.
             floor[layer.slot] = max(floor[layer.slot], ceil(share * layer.channels - 1e-9))
-    return Limits(np.array(step, dtype=np.int64), floor)
+    may_shrink = np.array([_may_shrink(structure, group, prune) for group in structure.groups], dtype=np.bool_)
+    for block, allowed in zip(
+        structure.blocks, may_shrink[len(structure.groups) - len(structure.blocks) :], strict=True
+    ):
+        for slot, entry in enumerate(structure.slots):
+            if allowed and entry.parameter is None and entry.numbers.tolist() == [block.component]:
+                floor[slot] = 0.0
+    return Limits(np.array(step, dtype=np.int64), floor, may_shrink)
+
+
+def _may_shrink(structure: Structure, group: Group, prune: Prune) -> bool:
+    """Whether the recipe allows units of the group to go: for every layer that makes them, by its own rule if it has
+    one. A block with a protected layer stays."""
+    everywhere = prune.structured if prune.granularity is not None else DEFAULT
+    if group.role == "layer":
+        inside = [layer for layer in structure.layers if layer.name in group.layers]
+        if any(requested_keep(layer, prune) for layer in inside):
+            return False
+    allowed = [
+        next(
+            (
+                rule.granularity
+                for pattern, rule in reversed(prune.layers.items())
+                if rule.granularity is not None and fnmatchcase(name, pattern)
+            ),
+            everywhere,
+        )
+        for name in group.layers
+    ]
+    return all(group.role in names for names in allowed or [everywhere])
 
 
 def requested_keep(layer: Layer, prune: Prune) -> float | None:
     """Fraction of its output channels that a rule of the recipe asks the layer to keep; None without a rule."""
     if any(fnmatchcase(layer.name, pattern) for pattern in prune.protect):
         return 1.0
-    asked = [rule.min_keep for pattern, rule in prune.layers.items() if fnmatchcase(layer.name, pattern)]
+    rules = (rule.min_keep for pattern, rule in prune.layers.items() if fnmatchcase(layer.name, pattern))
+    asked = [share for share in rules if share is not None]
     return asked[-1] if asked else None
 
 

@@ -52,16 +52,16 @@ def fit(
     budget: Budget,
     start: Selection,
     *,
-    scope: Literal["global", "layer"],
+    allocation: Literal["global", "uniform"],
     per_cost: bool,
 ) -> Selection | None:
     """The part of `start` that meets the budget, or None when the limits do not allow it.
 
-    Blocks are removed greedily. In `global` scope the next block is the one with the least score, per saved cost where
-    `per_cost`; in `layer` scope it comes from the group that has kept the largest share. Since the last blocks may have
-    been larger than needed, removed blocks then come back, best first, as long as the budget stays met.
+    Blocks are removed greedily. With the allocation `global` the next block is the one with the least score, per saved
+    cost where `per_cost`; with `uniform` it comes from the group that has kept the largest share. Since the last blocks
+    may have been larger than needed, removed blocks then come back, best first, as long as the budget stays met.
     """
-    search = _Search(structure, limits, scores, budget, start, scope, per_cost)
+    search = _Search(structure, limits, scores, budget, start, allocation, per_cost)
     while not search.met():
         if not search.remove_one():
             return None
@@ -78,6 +78,7 @@ def uniform(structure: Structure, limits: Limits, keep: float) -> Selection:
     sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
     step = limits.step
     kept = np.minimum(np.ceil(keep * sizes / step - _SLACK) * step, sizes)
+    kept[~limits.may_shrink] = sizes[~limits.may_shrink]
     while True:
         short = np.flatnonzero(structure.model.counts(kept) < limits.floor - _SLACK)
         if not len(short):
@@ -101,11 +102,11 @@ class _Search:
         scores: Scores,
         budget: Budget,
         start: Selection,
-        scope: Literal["global", "layer"],
+        allocation: Literal["global", "uniform"],
         per_cost: bool,
     ) -> None:
         self._model, self._limits, self._budget = structure.model, limits, budget
-        self._scope, self._per_cost = scope, per_cost
+        self._allocation, self._per_cost = allocation, per_cost
         present = [group.components[start[group.components]] for group in structure.groups]
         self._members = [members[np.argsort(-scores[members], kind="stable")] for members in present]
         # _sums[g][k]: total score of the k best members of group g.
@@ -126,7 +127,11 @@ class _Search:
         lower = np.maximum(np.ceil(self._kept / step) - 1, 0) * step
         counts = self._model.counts(self._kept)
         after = counts[:, None] - self._model.per_group * (self._kept - lower)
-        allowed = (lower < self._kept) & (~self._touched | (after >= self._limits.floor[:, None] - _SLACK)).all(0)
+        allowed = (
+            self._limits.may_shrink
+            & (lower < self._kept)
+            & (~self._touched | (after >= self._limits.floor[:, None] - _SLACK)).all(0)
+        )
         if not allowed.any():
             return False
         candidates = np.flatnonzero(allowed)
@@ -157,7 +162,7 @@ class _Search:
 
     def _price(self, more: Counts, less: Counts) -> Counts:
         """(groups,): what is lost with `less` instead of `more` channels of a group; savings to first order."""
-        if self._scope == "layer":
+        if self._allocation == "uniform":
             return np.asarray(-more / self._sizes)
         pairs = zip(self._sums, more, less, strict=True)
         score = np.array([sums[int(high)] - sums[int(low)] for sums, high, low in pairs])

@@ -90,7 +90,7 @@ def _affected(network: Network, structure: Structure, before: Selection, after: 
     parameters = dict(network.module.named_parameters())
     uses = Counter(str(node.target) for node in nodes.values() for _ in node.users if node.op == "get_attr")
     found = {}
-    for consumer in structure.consumers:
+    for consumer in structure.consumers_of(before):
         node, flow = nodes[consumer.node], structure.flows[consumer.source]
         if node.target not in _CONTRACTIONS or not isinstance(flow, Value) or flow.tracked != [consumer.axis]:
             continue

@@ -24,7 +24,8 @@ class PlanStep(_Plain):
 
 
 class LayerPlan(_Plain):
-    """What became of a layer. `kept` are the positions of its remaining output channels in the dense layer."""
+    """What became of a layer. `kept` are the positions of its remaining output channels in the dense layer; `gone` says
+    that it went with its block, and then all that is kept is 0."""
 
     name: str
     op: str
@@ -37,6 +38,7 @@ class LayerPlan(_Plain):
     params_kept: int
     macs: int
     macs_kept: int
+    gone: bool = False
 
 
 class Plan(_Plain):

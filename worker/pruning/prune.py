@@ -1,5 +1,6 @@
 """Prune a network to a target: score, choose, cut, and again, then check that the result is exact."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from service.contract.recipe import Prune, Target
 from worker.data.batches import Samples, Task
-from worker.errors import JobFailed, NothingRemoved, SelfCheckFailed, TargetUnreachable
+from worker.errors import NothingRemoved, SelfCheckFailed, TargetUnreachable
 from worker.graph.check import self_check
 from worker.graph.inner import Inner, inner_values
 from worker.graph.network import Network
@@ -23,9 +24,10 @@ from worker.pruning.plan import LayerPlan, Plan, PlanStep, selection_of
 from worker.pruning.schedule import milestones
 from worker.pruning.scoring import Scene
 from worker.reporter import Reporter
+from worker.training.movement import Movement
 from worker.training.weights import load_weights
 
-__all__ = ["Pruned", "Unfinished", "prune"]
+__all__ = ["Pruned", "Unfinished", "prune", "unpruned"]
 
 # Single precision leaves 1e-7 to 1e-6 of the largest answer; a wrong index or size leaves a good part of it.
 _TOLERANCE = 1e-3
@@ -41,6 +43,7 @@ class Pruned:
     network: Network
     plan: Plan
     structure: Structure
+    selection: Selection
     self_check: float
     inner: tuple[Inner, ...]
 
@@ -63,13 +66,15 @@ def prune(
     reporter: Reporter,
     on_step: Callable[[Plan, Network], None] | None = None,
     resume: Unfinished | None = None,
-    between: Callable[[Network], Network] | None = None,
+    between: Callable[[Network, int, Structure, Selection], Network] | None = None,
+    movement: Movement | None = None,
 ) -> Pruned:
     """Remove channels until MACs and parameters are at or below `target`, from the safe side.
 
     Scores are taken anew before each step, on what is left of the network. `between` is called after each step but the
-    last with the network cut so far and returns it with new values (recalibrated statistics); `on_step` is given the
-    plan and the network so far after each step. With `resume`, the steps in that plan are taken as done.
+    last with the network cut so far, the number of the step and what is left, and returns the network with new values
+    (recalibrated, trained); `movement` holds what that training accumulated. `on_step` is given the plan and the
+    network so far after each step. With `resume`, the steps in that plan are taken as done.
 
     Raises TargetUnreachable, NothingRemoved, SelfCheckFailed, and JobFailed when the criterion lacks what it needs.
     """
@@ -77,28 +82,29 @@ def prune(
     limits = limits_of(structure, recipe_prune, reporter.warn)
     _require_reachable(structure, limits, target)
     criterion = CRITERIA[recipe_prune.criterion or ("magnitude" if samples is None else "taylor")]
-    if criterion.needs_data and samples is None:
-        raise JobFailed(f"the criterion {recipe_prune.criterion} needs a dataset; give one, or use magnitude")
     dense_cost = structure.cost(structure.everything())
     steps = list(resume.plan.steps) if resume is not None else []
     selection = selection_of(structure, resume.plan) if resume is not None else structure.everything()
     current = remove(network, structure, selection)
     if resume is not None:
         load_weights(current, resume.weights)
-    shares = milestones(recipe_prune.schedule)
+    shares = milestones(
+        recipe_prune.schedule, min(share for share in (target.macs, target.params) if share is not None)
+    )
     if between is not None and 0 < len(steps) < len(shares):
-        current = between(current)
+        current = between(current, len(steps) - 1, structure, selection)
     for index in range(len(steps), len(shares)):
         advance = _advance(reporter, index, len(shares))
         advance(0.0)
-        scene = Scene(network, current, structure, selection, samples, task, recipe_prune.norm, seed, advance)
+        moved = None if movement is None else movement.scores
+        scene = Scene(network, current, structure, selection, samples, task, recipe_prune, seed, advance, None, moved)
         chosen = fit(
             structure,
             limits,
             criterion.score(scene),
             budget_of(dense_cost, target, shares[index]),
             selection,
-            scope=recipe_prune.scope,
+            allocation="uniform" if recipe_prune.allocation == "uniform" else "global",
             per_cost=criterion.per_cost,
         )
         if chosen is None:
@@ -115,12 +121,20 @@ def prune(
         if on_step is not None:
             on_step(_plan(structure, recipe_prune, target, selection, steps, complete=complete), current)
         if between is not None and not complete:
-            current = between(current)
+            current = between(current, index, structure, selection)
     if selection.all():
-        raise NothingRemoved(_why_nothing(structure))
+        raise NothingRemoved(_why_nothing(structure, limits))
     error = _check(network, structure, selection)
     plan = _plan(structure, recipe_prune, target, selection, steps, complete=True)
-    return Pruned(current, plan, structure, error, inner_values(structure, selection))
+    return Pruned(current, plan, structure, selection, error, inner_values(structure, selection))
+
+
+def unpruned(network: Network) -> Pruned:
+    """`network` as it is, for a recipe that removes no units."""
+    structure = analyze(network, example_inputs(network))
+    everything = structure.everything()
+    plan = _plan(structure, Prune(), None, everything, [], complete=True)
+    return Pruned(network, plan, structure, everything, 0.0, inner_values(structure, everything))
 
 
 def _advance(reporter: Reporter, step: int, steps: int) -> Callable[[float], None]:
@@ -141,8 +155,8 @@ def _check(network: Network, structure: Structure, selection: Selection) -> floa
 
 
 def _require_reachable(structure: Structure, limits: Limits, target: Target) -> None:
-    if not structure.groups:
-        raise NothingRemoved(_why_nothing(structure))
+    if not limits.may_shrink.any():
+        raise NothingRemoved(_why_nothing(structure, limits))
     least = structure.cost(uniform(structure, limits, 0.0))
     dense = structure.cost(structure.everything())
     asked = ((least.macs / dense.macs, target.macs), (least.params / dense.params, target.params))
@@ -166,9 +180,15 @@ def _unreachable(structure: Structure, limits: Limits, target: Target) -> Target
     )
 
 
-def _why_nothing(structure: Structure) -> str:
-    if structure.groups:
+def _why_nothing(structure: Structure, limits: Limits) -> str:
+    if limits.may_shrink.any():
         return "the model already meets the target; ask for a smaller one"
+    if structure.groups:
+        units = Counter[str]()
+        for group in structure.groups:
+            units[group.role] += group.channels
+        there = ", ".join(f"{count} of granularity {role!r}" for role, count in units.items())
+        return f"the recipe allows nothing that this model has: it has {there}; name them in prune.granularity"
     reasons = "; ".join(f"{blocked.op}: {blocked.why}" for blocked in structure.blocked[:3])
     return f"no channel of this model can be removed{f' ({reasons})' if reasons else ''}"
 
@@ -187,7 +207,13 @@ def _step(structure: Structure, before: Selection, after: Selection) -> PlanStep
 
 
 def _plan(
-    structure: Structure, recipe: Prune, target: Target, selection: Selection, steps: list[PlanStep], *, complete: bool
+    structure: Structure,
+    recipe: Prune,
+    target: Target | None,
+    selection: Selection,
+    steps: list[PlanStep],
+    *,
+    complete: bool,
 ) -> Plan:
     dense, cost = structure.cost(structure.everything()), structure.cost(selection)
     layers = []
@@ -200,19 +226,20 @@ def _plan(
                 groups=list(layer.groups),
                 channels=layer.channels,
                 channels_kept=left.channels,
-                kept=[int(position) for position in np.flatnonzero(selection[numbers])],
+                kept=[] if left.gone else [int(position) for position in np.flatnonzero(selection[numbers])],
                 requested_keep=requested_keep(layer, recipe),
                 params=layer.parameters,
                 params_kept=left.params,
                 macs=layer.macs,
                 macs_kept=left.macs,
+                gone=left.gone,
             )
         )
     return Plan(
         steps=list(steps),
         complete=complete,
-        requested_macs=target.macs,
-        requested_params=target.params,
+        requested_macs=target.macs if target else None,
+        requested_params=target.params if target else None,
         dense_macs=dense.macs,
         dense_params=dense.params,
         macs=cost.macs,

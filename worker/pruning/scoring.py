@@ -1,18 +1,20 @@
-"""What a criterion is given, and how importances of entries become importances of components."""
+"""What a criterion is given, and what it answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from service.contract.recipe import Prune
 from worker.data.batches import Samples, Task
+from worker.errors import JobFailed
 from worker.graph.network import Network
 from worker.graph.structure import Selection, Structure
 
-__all__ = ["Criterion", "Scene", "Scores", "gather", "present"]
+__all__ = ["Criterion", "Scene", "Scores", "present", "samples_of", "weights_of_layers"]
 
 Scores = npt.NDArray[np.float64]
 """(components + 1,): importance of every component, higher is kept longer. Entry 0 and removed ones mean nothing."""
@@ -20,7 +22,10 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scene:
-    """A network at some step of its pruning: `network` is what is left of `dense` under `selection`."""
+    """A network at some step of its pruning: `network` is what is left of `dense` under `selection`.
+
+    `masks` say which of its weights are zero already; `movement` is what training since the last step accumulated.
+    """
 
     dense: Network
     network: Network
@@ -28,22 +33,29 @@ class Scene:
     selection: Selection
     samples: Samples | None
     task: Task
-    norm: Literal["l1", "l2"]
+    prune: Prune
     seed: int
     progress: Callable[[float], None] = lambda _fraction: None
     """Told from time to time which part of the scoring is done: a sign of life."""
+    masks: Mapping[str, Tensor] | None = None
+    movement: Mapping[str, Tensor] | None = None
 
 
 class Criterion(Protocol):
-    """What makes a channel important."""
+    """What makes a unit or a weight important.
 
-    needs_data: ClassVar[bool]
-    uses_labels: ClassVar[bool]
+    Both methods raise JobFailed when the scene lacks what they need, or when they are not defined for what is asked.
+    """
+
     per_cost: ClassVar[bool]
-    """Whether scores are in units of the loss, so that a channel is judged by score ÷ cost; otherwise scores only rank
+    """Whether scores are in units of the loss, so that a unit is judged by score ÷ cost; otherwise scores only rank
     and are compared as they are."""
 
-    def score(self, scene: Scene) -> Scores: ...
+    def score(self, scene: Scene, /) -> Scores:
+        """Importance of whole units: channels, heads, neurons, blocks."""
+
+    def entries(self, scene: Scene, /) -> dict[str, Tensor]:
+        """Importance of every entry of the weight of every layer that is left, by the name of the weight."""
 
 
 def present(numbers: npt.NDArray[np.int64], selection: Selection) -> npt.NDArray[np.int64]:
@@ -51,23 +63,14 @@ def present(numbers: npt.NDArray[np.int64], selection: Selection) -> npt.NDArray
     return numbers[selection[numbers]]
 
 
-def gather(scene: Scene, importances: Mapping[str, Tensor]) -> tuple[Scores, Scores]:
-    """(sum, number) of the importances of entries per component, over every axis of a parameter that it touches.
+def weights_of_layers(scene: Scene) -> dict[str, Tensor]:
+    """The weights of all layers that are left, by name, detached."""
+    names = {layer.weight for layer in scene.structure.layers}
+    return {name: parameter.detach() for name, parameter in scene.network.parameters() if name in names}
 
-    Each axis of each parameter is first divided by its mean, so that members of any width weigh the same: what is
-    summed says how much more or less important than its neighbours a channel is.
-    """
-    structure, selection = scene.structure, scene.selection
-    total = np.zeros(structure.component_count + 1)
-    number = np.zeros(structure.component_count + 1)
-    for name, importance in importances.items():
-        for claimed in structure.claims.get(name, ()):
-            axes = [axis for axis, size in enumerate(claimed.shape) if size > 1]
-            if len(axes) != 1:
-                continue
-            numbers = present(claimed.reshape(-1), selection)
-            others = [axis for axis in range(importance.dim()) if axis != axes[0]]
-            entries = (importance.sum(others) if others else importance).double().cpu().numpy()
-            np.add.at(total, numbers, entries / max(float(entries.mean()), np.finfo(np.float64).tiny))
-            np.add.at(number, numbers, 1.0)
-    return total, number
+
+def samples_of(scene: Scene, criterion: str) -> Samples:
+    """The samples of the scene. Raises JobFailed where there are none."""
+    if scene.samples is None:
+        raise JobFailed(f"the criterion {criterion} needs a dataset; give one, or use magnitude")
+    return scene.samples

@@ -10,6 +10,7 @@ from service.contract.recipe import Recipe
 from service.contract.report import Benefits, ExportCheck, Report, Reproduce, Training
 from service.contract.resources import Notice
 from worker.audit.audit import Evidence
+from worker.report.sparsity import sparsity_finding
 
 __all__ = ["build_report", "software_versions"]
 
@@ -51,6 +52,9 @@ def build_report(
         recipe=recipe,
         **judged,
         benefits=benefits,
+        sparsity=None
+        if evidence.structure.sparsity is None
+        else sparsity_finding(evidence.structure.sparsity, benefits),
         training=training,
         export_check=export_check,
         warnings=warnings,

@@ -29,6 +29,7 @@ def render_model_card(report: Report) -> str:
         f"| ONNX file | {byte_size(gained.onnx_dense.size_bytes)} | {byte_size(gained.onnx.size_bytes)} "
         f"| {share(gained.onnx.size_bytes / max(gained.onnx_dense.size_bytes, 1))} |",
         "",
+        *([_plain(report.sparsity.summary), ""] if report.sparsity else []),
         f"Criterion `{report.recipe.prune.criterion}`, treatment: {', '.join(report.training.treatment) or 'none'}, "
         f"seed {report.recipe.seed}.",
         "",

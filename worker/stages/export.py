@@ -1,10 +1,11 @@
 """export and verify: write the files a user deploys, run them, and time them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.contract.recipe import Export
 from service.contract.report import ExportCheck, FileSize, LatencyRow
+from worker.export.compress import compress
 from worker.export.latency import measure_latency
 from worker.export.onnx import write_onnx
 from worker.export.pt2 import write_pt2
@@ -17,19 +18,28 @@ __all__ = ["Exported", "Verified", "export", "verify"]
 
 @dataclass(frozen=True)
 class Exported:
-    """`onnx` and `pt2` are the pruned network; sizes and times compare to `dense_onnx`, written the same way."""
+    """`onnx` and `pt2` are the pruned network; sizes and times compare to `dense_onnx`, written the same way. Where
+    weights were set to zero, `zst` and `dense_zst` are the two ONNX files compressed."""
 
     onnx: Path
     pt2: Path
     dense_onnx: Path
+    zst: Path | None = None
+    dense_zst: Path | None = None
 
     @property
     def sizes(self) -> tuple[FileSize, FileSize]:
         """Of the pruned and of the dense ONNX file."""
-        pruned, dense = (
-            FileSize(name=path.name, size_bytes=path.stat().st_size) for path in (self.onnx, self.dense_onnx)
-        )
-        return pruned, dense
+        return _size(self.onnx), _size(self.dense_onnx)
+
+    @property
+    def compressed_sizes(self) -> tuple[FileSize | None, FileSize | None]:
+        """Of the pruned and of the dense ONNX file, compressed."""
+        return _size(self.zst) if self.zst else None, _size(self.dense_zst) if self.dense_zst else None
+
+
+def _size(path: Path) -> FileSize:
+    return FileSize(name=path.name, size_bytes=path.stat().st_size)
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,21 @@ class Verified:
     latency: list[LatencyRow]
 
 
-def export(pruned: Network, dense: Network, settings: Export, output: Path, scratch: Path) -> Exported:
-    """Write `model.onnx` and `model.pt2` into `output`, and the dense reference into `scratch`."""
+def export(
+    pruned: Network, dense: Network, settings: Export, output: Path, scratch: Path, *, sparse: bool = False
+) -> Exported:
+    """Write `model.onnx` and `model.pt2` into `output`, and the dense reference into `scratch`. A network with zeros is
+    written as `model.onnx.zst` too, which is where they save something."""
     files = Exported(output / "model.onnx", output / "model.pt2", scratch / "dense.onnx")
     write_onnx(pruned, files.onnx, settings.opset)
     write_onnx(dense, files.dense_onnx, settings.opset)
     write_pt2(pruned, files.pt2)
+    if not sparse:
+        return files
+    files = replace(files, zst=output / "model.onnx.zst", dense_zst=scratch / "dense.onnx.zst")
+    for source, target in ((files.onnx, files.zst), (files.dense_onnx, files.dense_zst)):
+        assert target is not None
+        compress(source, target)
     return files
 
 

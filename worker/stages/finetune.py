@@ -1,7 +1,6 @@
 """finetune: win accuracy back, and do the very same to an unpruned twin."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
@@ -9,12 +8,12 @@ from service.contract.recipe import Recipe
 from service.contract.report import EpochRecord, Training
 from worker.graph.inner import Inner
 from worker.graph.network import Network
-from worker.pruning.prune import Pruned
 from worker.reporter import Portion, Reporter
+from worker.stages.laps import laps_of
 from worker.stages.load import Data
+from worker.stages.prune import Shrunk
+from worker.stages.rounds import Rounds, history
 from worker.training.checkpoint import CheckpointStore
-from worker.training.loop import Trained, finetune
-from worker.training.normalization import recalibrate
 
 __all__ = ["Recovered", "recover"]
 
@@ -30,7 +29,7 @@ class Recovered:
 
 def recover(
     start: Network,
-    pruned: Pruned,
+    pruned: Shrunk,
     data: Data | None,
     recipe: Recipe,
     device: torch.device,
@@ -39,46 +38,47 @@ def recover(
 ) -> Recovered:
     """Recalibrate and fine-tune twin and pruned alike; without data both stay as they are.
 
-    `start` computes what the dense network computes: it is the teacher of both, and what the twin starts from. Raises
-    TrainingDiverged.
+    `start` computes what the dense network computes: it is the teacher of both, and what the twin starts from. What
+    the pruned network was trained between the steps of its prune, the twin is trained here. Raises TrainingDiverged.
     """
     settings = recipe.finetune
     if data is None:
         return Recovered(start, pruned.network, Training(treatment=[], epochs=[], recalibration_samples=0))
-    treatment = [
-        *(["recalibrate"] if settings.recalibrate else []),
-        *(["finetune"] if settings.epochs else []),
-        *(["distill"] if settings.epochs and settings.distill else []),
-    ]
-
-    def treat(network: Network, arm: Literal["twin", "pruned"], inner: tuple[Inner, ...], begin: float) -> Trained:
-        if settings.recalibrate:
-            network = recalibrate(network, data.calibration, device=device)
-        return finetune(
-            network,
-            start,
-            data.train,
-            data.tuning if len(data.tuning) else None,
-            settings,
-            data.task,
-            recipe.seed,
-            arm,
-            checkpoints,
-            device=device,
-            reporter=Portion(reporter, begin, 0.5),
-            inner=inner,
-        )
-
+    rounds = Rounds(start, data, recipe, device, checkpoints)
     # The pruned arm first: when it diverges, the job need not train the twin to find out.
-    trained = treat(pruned.network, "pruned", pruned.inner, begin=0.0)
-    twin = treat(start, "twin", tuple(replace(value, kept=None) for value in pruned.inner), begin=0.5)
-    epochs: list[EpochRecord] = [*twin.epochs, *trained.epochs]
+    lap = laps_of(recipe)[-1]
+    trained = rounds.treat(
+        pruned.rewound(start, recipe), "pruned", lap, pruned.inner, Portion(reporter, 0.0, 0.5), pruned.masks
+    )
+    twin, twin_epochs = _twin(start, pruned.inner, recipe, rounds, Portion(reporter, 0.5, 0.5))
+    epochs = sum(lap.epochs for lap in laps_of(recipe))
     return Recovered(
-        twin.network,
+        twin,
         trained.network,
         Training(
-            treatment=treatment,
-            epochs=epochs,
+            treatment=[
+                *(["recalibrate"] if settings.recalibrate else []),
+                *(["finetune"] if epochs else []),
+                *(["distill"] if epochs and settings.distill else []),
+            ],
+            epochs=[*twin_epochs, *pruned.epochs, *trained.epochs],
             recalibration_samples=len(data.calibration) if settings.recalibrate else 0,
         ),
     )
+
+
+def _twin(
+    start: Network, inner: tuple[Inner, ...], recipe: Recipe, rounds: Rounds, reporter: Reporter
+) -> tuple[Network, list[EpochRecord]]:
+    """The unpruned network after every round; with rewound weights after the last, which is all that is left."""
+    laps = laps_of(recipe)
+    if recipe.prune.schedule.rewind == "weights":
+        laps = laps[-1:]
+    whole = tuple(replace(value, kept=None) for value in inner)
+    network, records = start, list[EpochRecord]()
+    for position, lap in enumerate(laps):
+        part = Portion(reporter, position / len(laps), 1 / len(laps))
+        trained = rounds.treat(network, "twin", lap, whole, part)
+        network = trained.network
+        records += history(trained.epochs, first=position == 0, last=lap.last)
+    return network, records

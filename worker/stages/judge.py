@@ -7,16 +7,18 @@ import numpy.typing as npt
 import torch
 
 from service.contract.recipe import Recipe
-from service.contract.report import LayerChange, SplitInfo, Structure
+from service.contract.report import LayerChange, Sparsity, SplitInfo, Structure
 from worker.audit.arms import Arms
 from worker.audit.audit import AuditInputs, Evidence, audit
 from worker.audit.dead_channels import count_dead_channels
+from worker.audit.sparsity import measured_sparsity
 from worker.graph.network import Network
-from worker.pruning.prune import Pruned
+from worker.pruning.sparse.plan import sparse_plan
 from worker.reporter import Portion, Reporter
 from worker.stages.baseline import Baseline, watched_predictions
 from worker.stages.finetune import Recovered
 from worker.stages.load import Data, Loaded
+from worker.stages.prune import Shrunk
 
 __all__ = ["judge"]
 
@@ -27,7 +29,7 @@ DEAD_CHANNEL_SAMPLES = 512
 def judge(
     loaded: Loaded,
     baseline: Baseline,
-    pruned: Pruned,
+    pruned: Shrunk,
     recovered: Recovered,
     recipe: Recipe,
     device: torch.device,
@@ -41,7 +43,7 @@ def judge(
         AuditInputs(
             task=data.task if data else "unlabelled",
             recipe=recipe,
-            structure=_structure(loaded.dense, recovered.pruned, pruned, data),
+            structure=_structure(loaded.dense, recovered.pruned, pruned, data, recipe),
             macs_ratio=pruned.plan.macs_ratio,
             params_ratio=pruned.plan.params_ratio,
             confirm=arms[0],
@@ -74,7 +76,7 @@ def _ask(
     return Arms(baseline.confirm, answers[0], answers[1]), Arms(baseline.train, answers[2], answers[3])
 
 
-def _structure(dense: Network, final: Network, pruned: Pruned, data: Data | None) -> Structure:
+def _structure(dense: Network, final: Network, pruned: Shrunk, data: Data | None, recipe: Recipe) -> Structure:
     some = replace(data.calibration, rows=data.calibration.rows[:DEAD_CHANNEL_SAMPLES]) if data else None
     layers = [
         LayerChange(
@@ -88,17 +90,26 @@ def _structure(dense: Network, final: Network, pruned: Pruned, data: Data | None
             params_kept=layer.params_kept,
             macs=layer.macs,
             macs_kept=layer.macs_kept,
+            gone=layer.gone,
         )
         for layer in pruned.plan.layers
     ]
     return Structure(
         layers=layers,
-        empty_layers=[layer.name for layer in layers if layer.channels_kept == 0],
+        empty_layers=[layer.name for layer in layers if layer.channels_kept == 0 and not layer.gone],
         dead_channels=count_dead_channels(final, some) if some else 0,
         dead_channels_dense=count_dead_channels(dense, some) if some else 0,
         max_relative_error=pruned.self_check,
         blocked=[f"{blocked.op}: {blocked.why}" for blocked in pruned.structure.blocked],
+        sparsity=_sparsity(final, pruned, recipe),
     )
+
+
+def _sparsity(final: Network, pruned: Shrunk, recipe: Recipe) -> Sparsity | None:
+    if pruned.masks is None or recipe.target.sparsity is None:
+        return None
+    planned = sparse_plan(pruned.structure, final, pruned.masks, recipe.prune, recipe.target.sparsity)
+    return measured_sparsity(final, planned)
 
 
 def _image_of(data: Data) -> "_Images":

@@ -24,6 +24,7 @@ __all__ = ["Findings", "publish"]
 _MEDIA_TYPES = {
     ".onnx": "application/octet-stream",
     ".pt2": "application/octet-stream",
+    ".zst": "application/zstd",
     ".json": "application/json",
     ".html": "text/html; charset=utf-8",
     ".md": "text/markdown; charset=utf-8",
@@ -82,6 +83,7 @@ def publish(order: JobOrder, found: Findings) -> JobOutcome:
 def _benefits(found: Findings) -> Benefits:
     plan, target = found.plan, found.recipe.target
     onnx, onnx_dense = found.exported.sizes
+    compressed, compressed_dense = found.exported.compressed_sizes
     return Benefits(
         macs=round(plan.macs),
         macs_dense=round(plan.dense_macs),
@@ -93,6 +95,8 @@ def _benefits(found: Findings) -> Benefits:
         params_requested=target.params,
         onnx=onnx,
         onnx_dense=onnx_dense,
+        compressed=compressed,
+        compressed_dense=compressed_dense,
         latency=found.verified.latency,
         latency_provider=_LATENCY_PROVIDER if found.verified.latency else None,
     )

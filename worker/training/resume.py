@@ -1,7 +1,7 @@
 """The state of a fine-tuning run between two epochs, and how it survives a kill."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,13 +22,14 @@ __all__ = ["Run", "identity_of", "load_run", "save_run"]
 class Run:
     """What was seen so far: one record per judged epoch, from epoch 0 (untrained) on, and the best weights of them.
 
-    `reference` is that of the DivergenceGuard, None before the first update.
+    `reference` is that of the DivergenceGuard, None before the first update; `movement` are the scores of a Movement.
     """
 
     records: list[EpochRecord]
     best: dict[str, Tensor]
     best_epoch: int
     reference: float | None = None
+    movement: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def best_score(self) -> Score:
@@ -59,6 +60,7 @@ def save_run(
         **{f"weights/{key}": tensor for key, tensor in weights_of(student).items()},
         **{f"best/{key}": tensor for key, tensor in run.best.items()},
         **{f"optimizer/{key}": tensor for key, tensor in optimizer_tensors(student, optimizer).items()},
+        **{f"movement/{key}": tensor for key, tensor in run.movement.items()},
     }
     meta = {
         "identity": identity,
@@ -83,6 +85,7 @@ def load_run(
         best=_under(checkpoint.tensors, "best/"),
         best_epoch=checkpoint.meta["best_epoch"],
         reference=checkpoint.meta["reference"],
+        movement=_under(checkpoint.tensors, "movement/"),
     )
 
 

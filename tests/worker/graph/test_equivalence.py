@@ -11,11 +11,11 @@ from worker.graph.surgery import remove
 
 
 def draw(structure: Structure, share: float, seed: int) -> Selection:
-    """A random selection that leaves no slot empty."""
+    """A random selection that leaves no slot empty, and no block out."""
     selection = np.random.default_rng(seed).random(structure.component_count + 1) > share
     selection[0] = True
     for slot in structure.slots:
-        if not selection[slot.numbers].any():
+        if len(slot.numbers) and not selection[slot.numbers].any():
             selection[slot.numbers[0]] = True
     return selection
 

@@ -1,41 +1,55 @@
 """Channels that batch norm turns down matter little."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from worker.errors import JobFailed
-from worker.pruning.scoring import Scene, Scores, present
+from worker.pruning.scoring import Scene, Scores, present, weights_of_layers
+from worker.pruning.units import joined, member
 
 __all__ = ["BatchNorm"]
 
 
 class BatchNorm:
-    """`I = mean over members of |γ|`. Liu et al., Learning Efficient Convolutional Networks through Network Slimming,
-    ICCV 2017, §3. Channels without batch norm are kept as long as others are left. Raises JobFailed when there is none.
+    """`I = |γ|`. Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017, §3.
+    Channels without batch norm are kept as long as others are left. Raises JobFailed when there is none.
     """
 
-    needs_data: ClassVar[bool] = False
-    uses_labels: ClassVar[bool] = False
     per_cost: ClassVar[bool] = False
 
     def score(self, scene: Scene) -> Scores:
         structure = scene.structure
-        total, number = np.zeros(structure.component_count + 1), np.zeros(structure.component_count + 1)
         parameters = dict(scene.network.parameters())
+        members = []
         for name in {name for name in map(_scale, structure.graph.nodes) if name is not None}:
+            scale = parameters.get(name)
+            if scale is None:  # it went with its block
+                continue
             for claimed in structure.claims.get(name, ()):
                 numbers = present(claimed.reshape(-1), scene.selection)
-                np.add.at(total, numbers, parameters[name].detach().abs().double().cpu().numpy())
-                np.add.at(number, numbers, 1.0)
-        if not number[1:].any():
+                members.append(member(numbers, scale.detach().abs().double().cpu().numpy()))
+        touched = np.zeros(structure.component_count + 1, dtype=np.bool_)
+        for components, _ in members:
+            touched[components] = True
+        if not touched.any():
             raise JobFailed(
                 "the criterion batchnorm needs batch norm after the layers that can be pruned, and this model has "
                 "none (an ONNX file usually has it folded into the convolutions); use magnitude or taylor"
             )
-        return np.where(number > 0, total / np.maximum(number, 1.0), np.inf)
+        squares = {name: weight.square() for name, weight in weights_of_layers(scene).items()}
+        scores = joined(
+            replace(scene, prune=scene.prune.model_copy(update={"normalization": "none"})), members, squares
+        )
+        for block in structure.blocks:
+            touched[block.component] = True
+        return np.where(touched, scores, np.inf)
+
+    def entries(self, _scene: Scene) -> dict[str, Tensor]:
+        raise JobFailed("the criterion batchnorm scores whole channels and no single weights; use magnitude or taylor")
 
 
 def _scale(node: fx.Node) -> str | None:

@@ -2,30 +2,27 @@
 
 from typing import ClassVar
 
-import numpy as np
+from torch import Tensor
 
-from worker.pruning.scoring import Scene, Scores, gather
+from worker.pruning.scoring import Scene, Scores, weights_of_layers
+from worker.pruning.units import units_of
 
 __all__ = ["Magnitude"]
 
 
 class Magnitude:
-    """Norm of the filters that make a channel and of the kernels that read it.
+    """`I(w) = |w|^p`, p = 1 or 2 by `prune.norm`; of a unit `Σ|w|^p` over the filters that make it and the kernels
+    that read it.
 
-    `I = mean over members of Σ|w|^p ÷ (mean of Σ|w|^p over the channels of that member)`, p = 1 or 2. L1: Li et al.,
-    Pruning Filters for Efficient ConvNets, ICLR 2017, §3.1. Coupled members and the division by their mean: Fang et
-    al., DepGraph, CVPR 2023, §3.3. Parameters of one axis (scales, shifts) do not count.
+    Weights: Han et al., Learning both Weights and Connections, NeurIPS 2015, §3. Units, L1: Li et al., Pruning Filters
+    for Efficient ConvNets, ICLR 2017, §3.1. Parameters of one axis (scales, shifts) do not count.
     """
 
-    needs_data: ClassVar[bool] = False
-    uses_labels: ClassVar[bool] = False
     per_cost: ClassVar[bool] = False
 
     def score(self, scene: Scene) -> Scores:
-        power = 1 if scene.norm == "l1" else 2
-        weights = {layer.weight for layer in scene.structure.layers}
-        importances = {
-            name: parameter.detach().abs() ** power for name, parameter in scene.network.parameters() if name in weights
-        }
-        total, number = gather(scene, importances)
-        return total / np.maximum(number, 1.0)
+        return units_of(scene, self.entries(scene))
+
+    def entries(self, scene: Scene) -> dict[str, Tensor]:
+        power = 1 if scene.prune.norm == "l1" else 2
+        return {name: weight.abs() ** power for name, weight in weights_of_layers(scene).items()}

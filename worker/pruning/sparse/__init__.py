@@ -1,0 +1,1 @@
+"""Sparsity that leaves the shapes alone: which weights become zero."""
