@@ -112,18 +112,6 @@ class Llama(nn.Module):
         return self.head(self.norm(x)[:, -1])
 
 
-class Recurrent(nn.Module):
-    """Two LSTM layers in both directions, and a classifier on the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(6, 32, num_layers=2, bidirectional=True, batch_first=True)
-        self.head = nn.Linear(64, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.lstm(x)[0][:, -1])
-
-
 class UNet(nn.Module):
     """Contracting and expanding path with concatenated skips and transposed convolutions; the output is an image."""
 
@@ -245,11 +233,6 @@ def llama() -> tuple[bytes, bytes]:
     return files(Llama(), {"input_ids": torch.randint(0, 50, (400, 12), generator=generator)}, length=True)
 
 
-def lstm() -> tuple[bytes, bytes]:
-    generator = seeded()
-    return files(Recurrent(), {"x": torch.randn(400, 10, 6, generator=generator)})
-
-
 def unet() -> tuple[bytes, bytes]:
     generator = seeded()
     return files(UNet(), {"x": torch.randn(200, 3, 16, 16, generator=generator)})
@@ -273,7 +256,6 @@ CASES: dict[str, Case] = {
         {"target": {"macs": 0.75}, "prune": {"granularity": "head"}, "finetune": QUICK},
         ("*.k_proj",),
     ),
-    "lstm": Case(lstm, {"target": {"params": 0.5}, "prune": {"round_to": 4}, "finetune": QUICK}, ("lstm*",)),
     "u-net": Case(unet, {"target": {"macs": 0.5}, "finetune": QUICK}, ("down*", "up*")),
     "mobilenet-v2-onnx": Case(mobilenet, {"target": {"macs": 0.5}, "finetune": QUICK}, ("*",)),
 }

@@ -5,7 +5,7 @@ op: write one function in the module of its family, under `@rule("name.overload"
 its arguments, one under `@rewrite(...)` beside it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,27 +76,6 @@ class Op:
         """A tensor argument that is still a parameter, else None."""
         flow = self.flow(name)
         return flow if isinstance(flow, Weight) else None
-
-    def without_axis(self, weight: Weight, axis: int) -> Weight:
-        """The parameter after an op that picks or mixes entries along `axis`, so that they have to stay there, and
-        leaves the other axes as they are."""
-        self.ledger.hold(weight, axis)
-        axes = [None if position == axis else source for position, source in enumerate(weight.axes)]
-        return weight.viewed(self.shape, axes)
-
-    def plain(self, flow: Flow) -> Value:
-        """A tensor argument of which nothing can be removed, like a table of positions."""
-        value = self.as_value(flow)
-        self.ledger.pin(value.labels)
-        return Value.plain(value.shape)
-
-    def kept(self, value: Value, axes: Iterable[int]) -> Value:
-        """`value` once `axes` keep their size; the op is named where that pins channels."""
-        for axis in axes:
-            if value.tracked == [axis]:
-                self.block(value.labels, "it needs all entries along the axis of the channels")
-            value = self.ledger.freeze(value, axis)
-        return value
 
     def operands(self) -> list[Flow]:
         """All tensors among the arguments, those in lists too."""
