@@ -10,8 +10,7 @@ from torch import fx, nn
 
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs, record_shapes
-from worker.graph.tensors import device_of, finished, free_name, stored_tensor
-from worker.graph.traced import place
+from worker.graph.tensors import device_of, finished, free_name, place, stored_tensor
 
 __all__ = ["fold_batch_norms", "has_batch_norm"]
 

@@ -16,8 +16,7 @@ from torch import Tensor, fx, nn
 from worker.data.batches import Samples
 from worker.graph.folding import fold_batch_norms, has_batch_norm
 from worker.graph.network import Network
-from worker.graph.tensors import device_of, finished, free_name, stored_tensor
-from worker.graph.traced import place
+from worker.graph.tensors import device_of, finished, free_name, place, stored_tensor
 
 __all__ = ["fold_batch_norms", "has_batch_norm", "insert_batch_norms"]
 

@@ -14,7 +14,7 @@ from worker.graph.arguments import bind
 from worker.graph.network import Network
 from worker.graph.rules import Removal, find_rewrite
 from worker.graph.structure import Selection, Structure
-from worker.graph.traced import place
+from worker.graph.tensors import place
 from worker.graph.values import Value, count_kept, kept_along
 
 __all__ = ["kept_entries", "remove"]
@@ -78,7 +78,7 @@ def _resize_constants(graph: fx.Graph, structure: Structure, selection: Selectio
             if rewrite is not None:
                 resize = _resizer(node, structure, selection)
                 try:
-                    rewrite(Removal(node, bind(node), structure.flows, selection, resize))
+                    rewrite(Removal(node, bind(node), structure.flows, selection, structure.claims, resize))
                 except MemoryError:
                     raise
                 except Exception as error:  # an upload chooses the arguments

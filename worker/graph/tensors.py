@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from worker.graph.network import Network
 
-__all__ = ["device_of", "finished", "free_name", "stored_tensor"]
+__all__ = ["device_of", "finished", "free_name", "place", "stored_tensor"]
 
 
 def device_of(network: Network) -> torch.device:
@@ -54,3 +54,19 @@ def finished(module: fx.GraphModule) -> fx.GraphModule:
     module.graph.lint()
     module.recompile()
     return module
+
+
+def place(root: torch.nn.Module, target: str, tensor: torch.Tensor) -> None:
+    """Register a parameter or buffer under a dotted name."""
+    *path, name = target.split(".")
+    module = root
+    for part in path:
+        child = module._modules.get(part)
+        if child is None:
+            child = torch.nn.Module()
+            module.add_module(part, child)
+        module = child
+    if isinstance(tensor, torch.nn.Parameter):
+        module.register_parameter(name, tensor)
+    else:
+        module.register_buffer(name, tensor)

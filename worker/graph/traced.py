@@ -6,10 +6,11 @@ import torch
 from torch import fx
 
 from worker.graph.arguments import bind, in_schema_order
-from worker.graph.cleaning import clean
+from worker.graph.cleaning import clean, fold_parameters, split_recurrent
 from worker.graph.network import Network, TensorSpec
+from worker.graph.tensors import place
 
-__all__ = ["from_exported", "place"]
+__all__ = ["from_exported"]
 
 
 def from_exported(program: torch.export.ExportedProgram, source: Literal["pt2", "onnx"] = "pt2") -> Network:
@@ -44,7 +45,10 @@ def from_exported(program: torch.export.ExportedProgram, source: Literal["pt2", 
     root = torch.nn.Module()
     for name in dict.fromkeys(str(node.target) for node in graph.find_nodes(op="get_attr")):
         place(root, name, tensors[name])
-    return Network(fx.GraphModule(root, graph, class_name="Network"), tuple(inputs), outputs, source)
+    module = fx.GraphModule(root, graph, class_name="Network")
+    split_recurrent(module)
+    fold_parameters(module)
+    return Network(module, tuple(inputs), outputs, source)
 
 
 def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
@@ -60,22 +64,6 @@ def _copy(node: fx.Node, graph: fx.Graph, copies: dict[fx.Node, fx.Node]) -> fx.
     if isinstance(copy.target, torch._ops.OpOverload):
         copy.args, copy.kwargs = in_schema_order(copy.target, bind(copy))
     return copy
-
-
-def place(root: torch.nn.Module, target: str, tensor: torch.Tensor) -> None:
-    """Register a parameter or buffer under a dotted name."""
-    *path, name = target.split(".")
-    module = root
-    for part in path:
-        child = module._modules.get(part)
-        if child is None:
-            child = torch.nn.Module()
-            module.add_module(part, child)
-        module = child
-    if isinstance(tensor, torch.nn.Parameter):
-        module.register_parameter(name, tensor)
-    else:
-        module.register_buffer(name, tensor)
 
 
 def _user_outputs(program: torch.export.ExportedProgram, output: fx.Node) -> list[fx.Node]:

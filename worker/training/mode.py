@@ -11,7 +11,17 @@ _BATCH_NORM = aten.batch_norm.default
 _RUNNING_MEAN, _RUNNING_VARIANCE = 3, 4
 
 # Position of the flag `training` or `train` in the schema of each op that has one.
-_FLAGS = {_BATCH_NORM: 5, aten.dropout.default: 2, aten.feature_dropout.default: 2, aten.alpha_dropout.default: 2}
+_FLAGS = {
+    _BATCH_NORM: 5,
+    aten.dropout.default: 2,
+    aten.feature_dropout.default: 2,
+    aten.alpha_dropout.default: 2,
+    # Kernels on accelerators want to know whether gradients will be asked for.
+    aten.lstm.input: 6,
+    aten.gru.input: 6,
+    aten.rnn_tanh.input: 6,
+    aten.rnn_relu.input: 6,
+}
 
 
 def is_batch_norm(node: fx.Node) -> bool:

@@ -21,6 +21,9 @@ _MEMORY_FORMATS = {
     4: torch.preserve_format,
 }
 _NO_GRAD = "torch.ops.higher_order.wrap_with_set_grad_enabled"
+_AUTOCAST = "torch.ops.higher_order.wrap_with_autocast"
+_WITHOUT_DEVICE = {"aten.to.device": "aten.to.dtype"}
+"""Ops that name a device, which is decided here: the forms of them that do not."""
 _NESTING = 8
 _OMIT = object()
 
@@ -53,7 +56,7 @@ class GraphBuilder:
             self._left -= 1
             if self._left < 0:
                 raise UnsupportedModel(f"the model has more than {self._limit:,} ops, the limit of this service")
-            if node.target == _NO_GRAD:
+            if node.target in (_NO_GRAD, _AUTOCAST):
                 self._inline(node, depth)
                 continue
             self._bind(node, self._call(node))
@@ -63,7 +66,8 @@ class GraphBuilder:
             function = OPERATOR_FUNCTIONS.get(node.target.removeprefix("_operator."))
             if function is not None:
                 return self._graph.call_function(function, tuple(self._convert(item.arg) for item in node.inputs))
-        overload = aten_overload(node.target.removeprefix("torch.ops."))
+        name = node.target.removeprefix("torch.ops.")
+        overload = aten_overload(_WITHOUT_DEVICE.get(name, name))
         if overload is None:
             raise _refusal(node.target)
         given = {item.name: self._convert(item.arg) for item in node.inputs}
@@ -135,11 +139,17 @@ class GraphBuilder:
                 )
 
     def _inline(self, node: Node, depth: int) -> None:
-        """Replace a `torch.no_grad()` block by its nodes: it changes no value, and pruning wants the gradients."""
-        if depth >= _NESTING or len(node.inputs) < 2 or node.inputs[1].arg.as_graph is None:
+        """Replace a block by its nodes: `torch.no_grad()` changes no value, and pruning wants the gradients; `autocast`
+        that is switched off does nothing."""
+        place = next((at for at, item in enumerate(node.inputs) if item.arg.as_graph is not None), None)
+        if depth >= _NESTING or place is None:
             raise MalformedModel(f"{node.target} does not hold a graph, or is nested too deeply")
-        inner: Graph = node.inputs[1].arg.as_graph.graph
-        operands = [self._convert(item.arg) for item in node.inputs[2:]]
+        if node.target == _AUTOCAST and (place < 3 or node.inputs[2].arg.as_bool is not False):
+            raise UnsupportedModel("a part of the model runs in mixed precision; export it without torch.autocast")
+        held = node.inputs[place].arg.as_graph
+        assert held is not None
+        inner: Graph = held.graph
+        operands = [self._convert(item.arg) for item in node.inputs[place + 1 :]]
         outer, self.values = self.values, {}
         try:
             for name, operand in zip(_names(inner.inputs), operands, strict=True):

@@ -13,7 +13,7 @@ from worker.formats.pt2.module import with_tensors
 from worker.formats.pt2.schema import Program, Versioned, parse
 from worker.formats.pt2.signature import add_inputs, add_outputs
 from worker.formats.pt2.tensors import TensorTable
-from worker.graph.cleaning import clean
+from worker.graph.cleaning import clean, fold_parameters, split_recurrent
 from worker.graph.network import Network
 from worker.order import ChildLimits
 from worker.training.mode import set_mode
@@ -52,6 +52,8 @@ def read_pt2(path: Path, limits: ChildLimits) -> Network:
         outputs = add_outputs(builder, graph, exported)
         clean(graph)
         module = with_tensors(graph, TensorTable(archive))
+    split_recurrent(module)
     set_mode(module, training=False)
     input_specs, output_specs = described_border(module, inputs, outputs, limits.memory_bytes)
+    fold_parameters(module)
     return Network(module=module, inputs=input_specs, outputs=output_specs, source="pt2")

@@ -44,7 +44,7 @@ Entry = TypeVar("Entry")
 Items = Annotated[list[Entry], FailFast()]
 """A list that is given up at its first mistake: a report of every mistake in a hostile file would fill the memory."""
 
-TENSOR_NAME = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
+TENSOR_NAME = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 Int = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Natural = Annotated[int, Field(ge=0, lt=2**48)]
 Float = Annotated[float, BeforeValidator(lambda value: _SPELLED.get(value, value) if isinstance(value, str) else value)]

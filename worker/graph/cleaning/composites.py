@@ -31,6 +31,14 @@ def _batch_norm_inference(x: Any, weight: Any, bias: Any, mean: Any, var: Any, m
     return _batch_norm(x, weight, bias, mean, var, False, momentum, eps)
 
 
+def _batch_norm_of_batch(x: Any, weight: Any, bias: Any, training: Any, momentum: Any, eps: Any) -> Call:
+    return _batch_norm(x, weight, bias, None, None, training, momentum, eps)
+
+
+def _rms_norm(x: Any, shape: Any, weight: Any, eps: Any) -> Call:
+    return aten.rms_norm.default, (x, shape, weight, eps)
+
+
 def _layer_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: Any) -> Call:
     return aten.layer_norm.default, (x, shape, weight, bias, eps)
 
@@ -54,6 +62,8 @@ _FIRST_RESULT: dict[torch._ops.OpOverload, Callable[..., Call]] = {
     aten._native_batch_norm_legit_functional.default: _batch_norm,
     aten.cudnn_batch_norm.default: _batch_norm,
     aten._native_batch_norm_legit_no_training.default: _batch_norm_inference,
+    aten._native_batch_norm_legit.no_stats: _batch_norm_of_batch,
+    aten._fused_rms_norm.default: _rms_norm,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_group_norm.default: _group_norm,
     aten.native_dropout.default: _dropout,

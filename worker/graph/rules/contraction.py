@@ -1,205 +1,174 @@
-"""Ops that sum over channels: they hand the incoming labels to the input side of a weight and mint new ones."""
+"""Products of two tensors, as equations over named axes: `ab,cb->ac` is a linear layer.
 
+A weight hands the incoming labels to its input side, and its output gets fresh ones. Two activations are tied along the
+axes that they share; where heads are tracked, whole heads go.
+"""
+
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from worker.graph.propagation import Consumer, CostTerm
-from worker.graph.rules.meeting import meet
-from worker.graph.rules.registry import Op, Removal, rewrite, rule
-from worker.graph.values import Flow, Labels, Value, Weight, count_kept
+from worker.graph.propagation import CostTerm
+from worker.graph.rules.layer import consume, note_layer
+from worker.graph.rules.registry import Op
+from worker.graph.values import Labels, Value, Weight
 
-__all__ = ["multiply", "prefers_whole_groups"]
-
-
-def prefers_whole_groups(groups: int, width: int) -> bool:
-    """Whether a grouped op gives up whole groups, or the same channel of every group.
-
-    Whole groups leave the width alone, usually a power of two, which suits blocked kernels; that is worth some choice,
-    hence the factor. A depthwise convolution (width 1) always gives up whole groups.
-    """
-    return 2 * groups >= width
+__all__ = ["Factor", "contract", "rearrange"]
 
 
-@rule("conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "conv3d.default", "conv3d.padding")
-def _convolution(op: Op) -> Flow:
-    weight = op.weight("weight")
-    if weight is None:
-        return op.unknown("the kernel is computed in the graph")
-    return _convolve(op, weight, op.constant("groups", 1))
+@dataclass(frozen=True)
+class Factor:
+    """An operand with a letter for each of its axes, and the node that made it."""
+
+    flow: Value | Weight
+    letters: str
+    source: str | None = None
+
+    def over(self, letters: str) -> Labels:
+        """Labels of an activation with its axes in the order of `letters`, of size 1 for those that it lacks. Of its
+        other axes none is tracked."""
+        assert isinstance(self.flow, Value)
+        others = tuple(axis for axis, letter in enumerate(self.letters) if letter not in letters)
+        labels, left = self.flow.labels.squeeze(others), [letter for letter in self.letters if letter in letters]
+        labels = labels.transpose([left.index(letter) for letter in letters if letter in left])
+        there = iter(labels.shape)
+        return labels.reshape([next(there) if letter in left else 1 for letter in letters])
 
 
-@rule("convolution.default")
-def _general_convolution(op: Op) -> Flow:
-    weight = op.weight("weight")
-    if weight is None:
-        return op.unknown("the kernel is computed in the graph")
-    if op.constant("transposed"):
-        return _convolve_transposed(op, weight, op.constant("groups", 1))
-    return _convolve(op, weight, op.constant("groups", 1))
+def contract(op: Op, first: Factor, second: Factor, out: str) -> Value:
+    """Labels of the product: letters that `out` lacks are summed over. The cost is noted."""
+    sizes: dict[str, int] = {}
+    for factor in (first, second):
+        for letter, size in zip(factor.letters, factor.flow.shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    if isinstance(first.flow, Weight) and isinstance(second.flow, Value):
+        first, second = second, first
+    # A parameter that a weight is applied to serves as an activation.
+    first = Factor(op.as_value(first.flow), first.letters, first.source)
+    if isinstance(second.flow, Weight):
+        return _with_weight(op, first, second.flow, second.letters, out, sizes)
+    return _of_activations(op, first, second, out, sizes)
 
 
-@rule("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-def _transposed_convolution(op: Op) -> Flow:
-    weight = op.weight("weight")
-    if weight is None:
-        return op.unknown("the kernel is computed in the graph")
-    return _convolve_transposed(op, weight, op.constant("groups", 1))
+def rearrange(op: Op, factor: Factor, out: str) -> Value:
+    """Labels of one operand whose axes are brought into the order of `out`; letters that it lacks are summed over."""
+    value = op.as_value(factor.flow)
+    for letter in factor.letters:
+        if letter not in out:
+            value = op.ledger.summed(value, factor.letters.index(letter))
+    return _arranged(Factor(value, factor.letters), out, dict(zip(factor.letters, value.shape, strict=True)))
 
 
-def _convolve(op: Op, weight: Weight, groups: int) -> Flow:
-    ledger, channels, width = op.ledger, weight.shape[0], weight.shape[1]
-    axis = len(op.shape) - (len(weight.shape) - 1)
-    incoming = ledger.axis_labels(op.value("input"), axis)
-    outgoing = ledger.output_labels(weight, 0)
-    if groups > 1:
-        rows, columns = outgoing.reshape(groups, -1), incoming.reshape(groups, width)
-        if prefers_whole_groups(groups, width):
-            ledger.tie(rows, columns[:, :1])
-            ledger.tie(columns, columns[:, :1])
-            incoming = np.zeros(width, dtype=np.int64)
-        else:
-            ledger.tie(rows, rows[:1])
-            ledger.tie(columns, columns[:1])
-            incoming = columns[0]
-    ledger.claim_axis(weight, 1, incoming)
-    if incoming.any():
-        _consume(op, "input", axis)
-    positions = prod(op.shape) // channels
-    return _layer(op, weight, (0, 1), positions * prod(weight.shape[2:]), axis, outgoing)
-
-
-def _convolve_transposed(op: Op, weight: Weight, groups: int) -> Flow:
-    if groups > 1:
-        return op.unknown("a grouped transposed convolution has no rule yet")
-    ledger, value = op.ledger, op.value("input")
-    axis = len(op.shape) - (len(weight.shape) - 1)
-    ledger.claim_axis(weight, 0, ledger.axis_labels(value, axis))
-    _consume(op, "input", axis)
-    outgoing = ledger.output_labels(weight, 1)
-    positions = prod(value.shape) // weight.shape[0]
-    return _layer(op, weight, (1, 0), positions * prod(weight.shape[2:]), axis, outgoing)
-
-
-@rewrite("conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "conv3d.default", "conv3d.padding")
-@rewrite("convolution.default")
-def _fewer_groups(removal: Removal) -> None:
-    groups, value = removal.arguments.get("groups", 1), removal.value("input")
-    if groups == 1 or value is None or not isinstance(removal.result, Value):
-        return
-    for axis in removal.result.tracked:
-        width = value.shape[axis] // groups
-        if prefers_whole_groups(groups, width):
-            removal.set("groups", count_kept(value, axis, removal.keep) // width)
-
-
-def _consume(op: Op, name: str, axis: int) -> None:
-    op.ledger.consumers.append(Consumer(op.node.name, op.arguments[name].name, axis))
-
-
-def _layer(op: Op, weight: Weight, axes: tuple[int, int], coefficient: int, axis: int, outgoing: Labels) -> Value:
-    """Note the layer, its cost and its bias. `axes` are the (output, input) axes of the weight's value."""
-    ledger = op.ledger
+def _of_activations(op: Op, first: Factor, second: Factor, out: str, sizes: dict[str, int]) -> Value:
+    ledger, letters = op.ledger, "".join(sizes)
+    shape = tuple(sizes.values())
+    values = [Value(shape, factor.over(letters)) for factor in (first, second)]
+    shared = [
+        axis
+        for axis, letter in enumerate(letters)
+        if all(letter in factor.letters and factor.flow.shape[factor.letters.index(letter)] > 1
+               for factor in (first, second))
+    ]  # fmt: skip
+    meets = [set(value.tracked) & set(shared) for value in values]
+    if not meets[0] & meets[1]:
+        # What only one of them could lose along an axis that both have stays. Of rows and columns only rows can go.
+        values = [op.kept(value, sorted(axes)) for value, axes in zip(values, meets, strict=True)]
+        values[1] = op.kept(values[1], values[1].tracked if values[0].tracked else ())
+    tracked = [value for value in values if not value.is_plain]
+    merged = Value.plain(shape)
+    if tracked:
+        ledger.tie(tracked[0].labels, tracked[-1].labels)
+        merged = Value(shape, np.minimum(*np.broadcast_arrays(tracked[0].labels, tracked[-1].labels)))
     factors = []
-    for position in axes:
-        stored = weight.axes[position]
-        assert stored is not None
-        factors.append((weight.name, stored))
-    ledger.layers.setdefault(weight.name, op.name.split(".")[1])
-    ledger.output_axes.setdefault(weight.name, factors[0][1])
-    ledger.costs.append(CostTerm(weight.name, coefficient, tuple(factors)))
-    bias = op.flow("bias")
-    if isinstance(bias, Weight):
-        ledger.claim_axis(bias, len(bias.shape) - 1, outgoing)
-        ledger.biases.setdefault(bias.name, weight.name)
-    elif bias is not None:
-        ledger.pin(outgoing)
-        ledger.pin(op.as_value(bias).labels)
-    return Value.along(op.shape, axis, outgoing)
-
-
-@rule("linear.default")
-def _linear(op: Op) -> Flow:
-    weight = op.weight("weight")
-    if weight is None or len(weight.shape) != 2:
-        return op.unknown("the weight of a linear layer is computed in the graph")
-    return _dense(op, "input", weight, (0, 1))
-
-
-@rule("addmm.default")
-def _affine(op: Op) -> Flow:
-    weight, bias = op.weight("mat2"), op.flow("self")
-    plain = op.constant("beta", 1) == 1 and op.constant("alpha", 1) == 1
-    if weight is None or not plain or not isinstance(bias, Weight) or len(bias.shape) != 1:
-        return op.unknown("only addmm(bias, x, weight) with a bias of one axis has a rule")
-    result = _dense(op, "mat1", weight, (1, 0))
-    op.ledger.claim_axis(bias, 0, op.ledger.output_labels(weight, 1))
-    op.ledger.biases.setdefault(bias.name, weight.name)
-    return result
-
-
-@rule("mm.default", "matmul.default", "bmm.default")
-def _product(op: Op) -> Flow:
-    left = "input" if "input" in op.arguments else "self"
-    right = "mat2" if "mat2" in op.arguments else "other"
-    weight = op.weight(right)
-    if op.weight(left) is not None:
-        return op.unknown("a parameter on the left of a matrix product has no rule yet")
-    if weight is not None and len(weight.shape) == 2:
-        return _dense(op, left, weight, (1, 0))
-    first, second = op.value(left), op.value(right)
-    if len(first.shape) < 2 or len(second.shape) < 2:
-        return op.unknown("a product with a vector has no rule yet")
-    return multiply(op, first, second, op.shape)
-
-
-def _dense(op: Op, name: str, weight: Weight, axes: tuple[int, int]) -> Flow:
-    """The argument called `name` @ weight over the last axis; `axes` are the (output, input) axes of the weight."""
-    ledger = op.ledger
-    if any(weight.axes[axis] is None for axis in axes):
-        return op.unknown("the weight of a product was expanded")
-    value = op.value(name)
-    incoming = ledger.axis_labels(value, len(value.shape) - 1)
-    _consume(op, name, len(value.shape) - 1)
-    outgoing = ledger.output_labels(weight, axes[0])
-    ledger.claim_axis(weight, axes[1], incoming)
-    positions = prod(op.shape) // op.shape[-1]
-    return _layer(op, weight, axes, positions, len(op.shape) - 1, outgoing)
-
-
-def multiply(op: Op, first: Value, second: Value, shape: tuple[int, ...]) -> Value:
-    """(…, M, K) @ (…, K, N) of two activations: K meets K; where heads are tracked, whole heads go."""
-    ledger = op.ledger
-    left, right = len(first.shape) - 1, len(second.shape) - 2
-    summed = np.swapaxes(second.labels, -1, -2)
-    if first.is_plain or second.is_plain:
-        first, second = ledger.freeze(first, left), ledger.freeze(second, right)
-    else:
-        ledger.tie(first.labels, summed)
-    factor = first.labels.reshape(-1) if first.tracked == [left] else None
-    rows, columns = ledger.summed(first, left), ledger.summed(second, right)
-    result = meet(op.ledger, [Value((*rows.shape[:-1], 1), rows.labels), _as_row(columns)], shape)
-    size = prod(shape) * first.shape[-1]
-    tracked = result.labels.reshape(-1)
-    factors = [tracked] if len(tracked) > 1 else []
-    factors += [factor] if factor is not None else []
-    coefficient = size / prod(len(labels) for labels in factors)
+    summed = [axis for axis, letter in enumerate(letters) if letter not in out]
+    if merged.tracked and set(merged.tracked) <= set(summed):
+        factors.append(merged.labels.reshape(-1))
+        merged = Value.plain(shape)
+    for axis in summed:
+        merged = ledger.tie_along(merged, axis)
+    if merged.tracked:
+        factors.append(merged.labels.reshape(-1))
+    coefficient = prod(shape) / prod(len(labels) for labels in factors)
     ledger.costs.append(CostTerm(None, coefficient, tuple(factors)))
-    return result
+    return _arranged(Factor(merged, letters), out, sizes)
 
 
-def _as_row(value: Value) -> Value:
-    shape = (*value.shape[:-2], 1, value.shape[-1])
-    return Value(shape, value.labels.take([0], value.labels.ndim - 2))
+def _arranged(factor: Factor, out: str, sizes: dict[str, int]) -> Value:
+    """Of a value with all letters, those of `out`. The others are not tracked."""
+    assert isinstance(factor.flow, Value)
+    summed = tuple(axis for axis, letter in enumerate(factor.letters) if letter not in out)
+    left = "".join(letter for letter in factor.letters if letter in out)
+    labels = factor.flow.labels.squeeze(summed).transpose([left.index(letter) for letter in out])
+    return Value.of(tuple(sizes[letter] for letter in out), labels)
 
 
-@rule("embedding.default")
-def _embedding(op: Op) -> Flow:
-    weight = op.weight("weight")
-    if weight is None:
-        return op.unknown("the table of an embedding is computed in the graph")
-    outgoing = op.ledger.output_labels(weight, 1)
-    op.ledger.claim_axis(weight, 0, np.zeros(weight.shape[0], dtype=np.int64))
-    op.ledger.layers.setdefault(weight.name, "embedding")
-    op.ledger.output_axes.setdefault(weight.name, 1)
-    return Value.along(op.shape, len(op.shape) - 1, outgoing)
+def _with_weight(op: Op, factor: Factor, weight: Weight, letters: str, out: str, sizes: dict[str, int]) -> Value:
+    ledger = op.ledger
+    value = _one_kind(op, factor, letters)
+    tracked = [factor.letters[axis] for axis in value.tracked]
+    inside = [letter for letter in tracked if letter in letters]
+    summed = [letter for letter in letters if letter not in out]
+    for position, letter in enumerate(letters):
+        if letter in factor.letters and letter not in inside:
+            ledger.hold(weight, position)
+    labels = Factor(value, factor.letters).over(letters) if inside else None
+    if labels is not None:
+        ledger.claim(weight, labels)
+    if factor.source is not None and len(summed) == 1 and summed[0] in factor.letters:
+        consume(op, factor.source, factor.letters.index(summed[0]))
+    new = [position for position, letter in enumerate(letters) if letter not in factor.letters]
+    made = [position for position in new if weight.axes[position] is not None and letters[position] in out]
+    mints = bool(made) and all(letter in summed for letter in tracked)
+    channel = next((position for position in made if weight.shape[position] > 1), made[0]) if made else None
+    for position in new:
+        if not (mints and position == channel):
+            ledger.hold(weight, position)
+    if all(letter in summed for letter in tracked):
+        value = Value.plain(value.shape)
+    for letter in summed:
+        if letter in factor.letters:
+            value = ledger.tie_along(value, factor.letters.index(letter))
+    everything = "".join(sizes)
+    result = Value(tuple(sizes.values()), Factor(value, factor.letters).over(everything))
+    if mints and channel is not None:
+        outgoing = ledger.output_labels(weight, channel)
+        result = Value.along(result.shape, everything.index(letters[channel]), outgoing)
+    if channel is not None:
+        note_layer(op, weight, channel)
+    beside = None if mints or inside else result
+    _note_cost(op, Factor(weight, letters), labels if len(inside) > 1 else None, beside, sizes)
+    return _arranged(Factor(result, everything), out, sizes)
+
+
+def _one_kind(op: Op, factor: Factor, letters: str) -> Value:
+    """The activation, tracked along axes of one kind: summed over, shared with the weight, or unknown to it."""
+    ledger, value = op.ledger, factor.flow
+    assert isinstance(value, Value)
+    if not value.tracked and value.labels.any():
+        # One label for all entries: as a whole it could only vanish.
+        ledger.pin(value.labels)
+        return Value.plain(value.shape)
+    outside = [axis for axis in value.tracked if factor.letters[axis] not in letters]
+    if len(outside) < len(value.tracked):
+        value = op.kept(value, outside)
+    return value
+
+
+def _note_cost(op: Op, factor: Factor, joint: Labels | None, beside: Value | None, sizes: dict[str, int]) -> None:
+    """Multiply-accumulates: the product of all sizes. `joint` are labels of several axes of the weight together,
+    `beside` is what passes by."""
+    weight = factor.flow
+    assert isinstance(weight, Weight)
+    factors: list[tuple[str, int] | Labels] = []
+    covered = 1
+    for position, axis in enumerate(weight.axes):
+        if axis is not None and (joint is None or joint.shape[position] == 1):
+            factors.append((weight.name, axis))
+            covered *= weight.shape[position]
+    for labels in [joint, beside.labels if beside is not None and beside.tracked else None]:
+        if labels is not None:
+            factors.append(labels.reshape(-1))
+            covered *= labels.size
+    owner = weight.name if weight.name in op.ledger.layers else None
+    op.ledger.costs.append(CostTerm(owner, prod(sizes.values()) / covered, tuple(factors)))

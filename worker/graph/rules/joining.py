@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from worker.graph.rules.constant import with_own_channels
 from worker.graph.rules.meeting import adopt, meet
 from worker.graph.rules.registry import Op, Removal, rewrite, rule
 from worker.graph.values import Flow, Value, Weight, kept_along
@@ -10,18 +11,30 @@ from worker.graph.values import Flow, Value, Weight, kept_along
 __all__ = ["take_item"]
 
 
-@rule("cat.default", "concat.default")
+@rule("cat.default", "concat.default", "concatenate.default")
 def _concatenate(op: Op) -> Flow:
+    return _joined(op, op.constant("dim", 0) % len(op.shape))
+
+
+@rule("hstack.default", "vstack.default")
+def _joined_by_rank(op: Op) -> Flow:
+    if any(len(flow.shape) < 2 for flow in op.operands() if isinstance(flow, Value | Weight)):
+        return op.unknown("vectors are stacked")
+    return _joined(op, 1 if "hstack" in op.name else 0)
+
+
+def _joined(op: Op, axis: int) -> Flow:
     parts, shape = [op.flows.get(node) for node in op.arguments["tensors"]], op.shape
-    axis = op.constant("dim", 0) % len(shape)
     values = [flow for flow in parts if isinstance(flow, Value)]
     if not any(value.labels.shape[axis] > 1 for value in values):
         joined = meet(op.ledger, [_of_size_one(value, axis) for value in values], _with_size(shape, axis, 1))
         for weight in (flow for flow in parts if isinstance(flow, Weight)):
-            adopt(op.ledger, weight, Value(shape, joined.labels))
+            joined = adopt(op.ledger, weight, joined)
         return Value(shape, joined.labels)
     arrays = []
     for value in map(op.as_value, parts):
+        if axis in value.elastic and all(part.tracked in ([], [axis]) for part in values):
+            value = with_own_channels(op.ledger, value, axis)
         filled = np.broadcast_shapes(value.labels.shape, _with_size((1,) * len(shape), axis, value.shape[axis]))
         arrays.append(np.broadcast_to(value.labels, filled))
     width = np.broadcast_shapes(*(_with_size(labels.shape, axis, 1) for labels in arrays))
@@ -31,7 +44,8 @@ def _concatenate(op: Op) -> Flow:
 
 
 def _of_size_one(value: Value, axis: int) -> Value:
-    return Value(_with_size(value.shape, axis, 1), value.labels)
+    elastic = {other: origins for other, origins in value.elastic.items() if other != axis}
+    return Value(_with_size(value.shape, axis, 1), value.labels, elastic)
 
 
 def _with_size(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
@@ -47,7 +61,13 @@ def _stack(op: Op) -> Flow:
     return Value(shape, np.expand_dims(inner.labels, axis))
 
 
-@rule("split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default", "tensor_split.sections")
+_SPLITS = (
+    *("split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default", "tensor_split.sections"),
+    *("tensor_split.indices", "unsafe_chunk.default", "unsafe_split.Tensor"),
+)
+
+
+@rule(*_SPLITS)
 def _split(op: Op) -> Flow:
     value, shapes = op.value("self"), op.shapes
     axis = op.constant("dim", 0) % len(value.shape)
@@ -62,7 +82,7 @@ def _split(op: Op) -> Flow:
     return tuple(Value.of(shape, piece) for shape, piece in zip(shapes, pieces, strict=True))
 
 
-@rewrite("split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default", "tensor_split.sections")
+@rewrite(*_SPLITS)
 def _split_anew(removal: Removal) -> None:
     value, result = removal.value("self"), removal.result
     if value is None or not isinstance(result, tuple):
@@ -84,7 +104,7 @@ def _split_anew(removal: Removal) -> None:
 def _unbind(op: Op) -> Flow:
     value = op.value("self")
     axis = op.constant("dim", 0) % len(value.shape)
-    value = op.ledger.freeze(value, axis)
+    value = op.kept(value, [axis])
     return tuple(Value(shape, value.labels.take([0], axis).squeeze(axis)) for shape in op.shapes)
 
 

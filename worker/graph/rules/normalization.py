@@ -2,17 +2,15 @@
 
 from math import prod
 
-import numpy as np
-
-from worker.graph.rules.contraction import prefers_whole_groups
+from worker.graph.rules.convolution import prefers_whole_groups
+from worker.graph.rules.meeting import adopt
 from worker.graph.rules.registry import Op, Removal, rewrite, rule
-from worker.graph.values import Flow, Value, Weight, count_kept
+from worker.graph.values import Flow, Labels, Value, Weight, count_kept
 
 
 @rule("batch_norm.default", "instance_norm.default")
 def _batch_norm(op: Op) -> Flow:
-    value = op.value("input")
-    labels = op.ledger.axis_labels(value, 1)
+    labels = op.ledger.axis_labels(op.value("input"), 1)
     for name in ("weight", "bias", "running_mean", "running_var"):
         _follow(op, name, labels)
     return Value.along(op.shape, 1, labels)
@@ -20,23 +18,28 @@ def _batch_norm(op: Op) -> Flow:
 
 @rule("layer_norm.default", "rms_norm.default")
 def _layer_norm(op: Op) -> Flow:
-    value = op.value("input")
-    normalized = op.constant("normalized_shape")
-    last = len(value.shape) - 1
-    if len(normalized) != 1:
-        return op.unknown("layer_norm over several axes has no rule yet")
-    labels = op.ledger.axis_labels(value, last)
+    """Over the last axes. Where heads are normalised one by one, they stay whole."""
+    value, ledger = op.value("input"), op.ledger
+    first = len(value.shape) - len(op.constant("normalized_shape"))
+    if value.tracked and value.tracked[0] < first:
+        value = op.kept(value, value.tracked[1:])
+    elif value.tracked:
+        ledger.statistics.append(value.labels)
     for name in ("weight", "bias"):
-        _follow(op, name, labels)
-    op.ledger.statistics.append(labels)
-    return Value.along(op.shape, last, labels)
+        flow = op.flow(name)
+        if isinstance(flow, Weight):
+            value = adopt(ledger, flow, value)
+        elif flow is not None:
+            return op.unknown("the scale of a norm is computed in the graph")
+    return Value(op.shape, value.labels)
 
 
 @rewrite("layer_norm.default", "rms_norm.default")
 def _normalize_fewer(removal: Removal) -> None:
     value = removal.value("input")
     if value is not None:
-        removal.set("normalized_shape", [count_kept(value, len(value.shape) - 1, removal.keep)])
+        sizes = range(len(value.shape) - len(removal.arguments["normalized_shape"]), len(value.shape))
+        removal.set("normalized_shape", [count_kept(value, axis, removal.keep) for axis in sizes])
 
 
 @rule("group_norm.default")
@@ -66,7 +69,7 @@ def _gives_up_groups(groups: int, channels: int) -> bool:
     return groups > 1 and prefers_whole_groups(groups, channels // groups)
 
 
-def _follow(op: Op, name: str, labels: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> None:
+def _follow(op: Op, name: str, labels: Labels) -> None:
     flow = op.flow(name)
     if isinstance(flow, Weight) and prod(flow.shape) == len(labels):
         op.ledger.claim_axis(flow, len(flow.shape) - 1, labels)

@@ -16,6 +16,7 @@ def is_pointwise(overload: torch._ops.OpOverload) -> bool:
 
 @rule(
     *("log_sigmoid.default", "rsub.Tensor", "floor_divide.default", "hardswish.default"),
+    *("min.other", "max.other", "fill.Tensor", "copy.default", "square.default", "clip.default", "clip.Tensor"),
     *("__and__.Tensor", "__or__.Tensor", "where.ScalarOther", "where.ScalarSelf", "where.Scalar", "masked_fill.Tensor"),
     *("dropout.default", "feature_dropout.default", "alpha_dropout.default"),
     *("contiguous.default", "clone.default", "alias.default", "detach.default", "lift_fresh_copy.default"),
@@ -35,7 +36,7 @@ def pointwise(op: Op) -> Flow:
         return Value.plain(op.shape)
     result = meet(op.ledger, values, op.shape)
     for weight in weights:
-        adopt(op.ledger, weight, result)
+        result = adopt(op.ledger, weight, result)
     return result
 
 

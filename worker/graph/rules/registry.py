@@ -5,7 +5,7 @@ op: write one function in the module of its family, under `@rule("name.overload"
 its arguments, one under `@rewrite(...)` beside it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import fx
 
 from worker.graph.propagation import Block, Propagation
 from worker.graph.shapes import Recorded
-from worker.graph.values import Flow, Labels, Value, Weight
+from worker.graph.values import Flow, Labels, Value, Weight, count_kept, kept_along
 
 __all__ = ["Op", "Removal", "Rewrite", "Rule", "find_rewrite", "find_rule", "rewrite", "rule"]
 
@@ -76,6 +76,27 @@ class Op:
         """A tensor argument that is still a parameter, else None."""
         flow = self.flow(name)
         return flow if isinstance(flow, Weight) else None
+
+    def without_axis(self, weight: Weight, axis: int) -> Weight:
+        """The parameter after an op that picks or mixes entries along `axis`, so that they have to stay there, and
+        leaves the other axes as they are."""
+        self.ledger.hold(weight, axis)
+        axes = [None if position == axis else source for position, source in enumerate(weight.axes)]
+        return weight.viewed(self.shape, axes)
+
+    def plain(self, flow: Flow) -> Value:
+        """A tensor argument of which nothing can be removed, like a table of positions."""
+        value = self.as_value(flow)
+        self.ledger.pin(value.labels)
+        return Value.plain(value.shape)
+
+    def kept(self, value: Value, axes: Iterable[int]) -> Value:
+        """`value` once `axes` keep their size; the op is named where that pins channels."""
+        for axis in axes:
+            if value.tracked == [axis]:
+                self.block(value.labels, "it needs all entries along the axis of the channels")
+            value = self.ledger.freeze(value, axis)
+        return value
 
     def operands(self) -> list[Flow]:
         """All tensors among the arguments, those in lists too."""
@@ -141,6 +162,8 @@ class Removal:
     flows: dict[str, Flow]
     """Component labels by node name."""
     keep: npt.NDArray[np.bool_]
+    claims: Mapping[str, tuple[Labels, ...]]
+    """Component labels of parameters by name."""
     resize: Callable[[Any, int], Any]
     """`resize(argument, size)`: the argument that makes a size computed in the graph come out as `size`."""
 
@@ -152,6 +175,18 @@ class Removal:
     @property
     def result(self) -> Flow:
         return self.flows.get(self.node.name)
+
+    def sizes(self) -> dict[int, int]:
+        """Axes of the result that may shrink, with the size of what is kept."""
+        result = self.result
+        if isinstance(result, Value):
+            return {axis: count_kept(result, axis, self.keep) for axis in result.tracked}
+        sizes = {}
+        for position, axis in enumerate(result.axes if isinstance(result, Weight) else ()):
+            for numbers in self.claims.get(result.name, ()) if isinstance(result, Weight) else ():
+                if axis is not None and axis < numbers.ndim and numbers.shape[axis] > 1:
+                    sizes[position] = len(kept_along(numbers, axis, self.keep))
+        return sizes
 
     def set(self, name: str, argument: Any) -> None:
         """Change an argument, by its schema name."""

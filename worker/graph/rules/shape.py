@@ -1,16 +1,14 @@
 """Ops that rearrange entries: the labels are rearranged in the same way."""
 
-from collections.abc import Mapping
 from math import prod
-from typing import Any
 
 import numpy as np
-from torch import fx
 
+from worker.graph.rules.meeting import meet
 from worker.graph.rules.registry import Op, Removal, rewrite, rule
-from worker.graph.values import Flow, Labels, Value, Weight, count_kept, kept_along
+from worker.graph.values import Flow, Labels, Value, Weight
 
-__all__ = ["regroup"]
+__all__ = ["regroup", "resize_result"]
 
 
 def regroup(labels: Labels, before: tuple[int, ...], after: tuple[int, ...]) -> Labels:
@@ -44,8 +42,16 @@ def regroup(labels: Labels, before: tuple[int, ...], after: tuple[int, ...]) -> 
 
 
 _VIEWS = (
-    *("view.default", "_unsafe_view.default", "reshape.default", "flatten.using_ints", "unflatten.int"),
+    *(
+        "view.default",
+        "_unsafe_view.default",
+        "reshape.default",
+        "flatten.using_ints",
+        "unflatten.int",
+        "ravel.default",
+    ),
     *("squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "view_as.default", "reshape_as.default"),
+    *("atleast_1d.default", "atleast_2d.default", "atleast_3d.default"),
 )
 
 
@@ -53,57 +59,72 @@ _VIEWS = (
 def _view(op: Op) -> Flow:
     flow, shape = op.flow("self"), op.shape
     if isinstance(flow, Weight):
-        if _without_ones(flow.shape) != _without_ones(shape):
-            return op.unknown("a parameter is reshaped")
-        axes = iter([axis for axis, size in zip(flow.axes, flow.shape, strict=True) if size > 1])
-        return Weight(flow.name, shape, tuple(next(axes) if size > 1 else None for size in shape))
+        axes = _regroup_axes(flow, shape)
+        return op.unknown("a parameter is reshaped") if axes is None else flow.viewed(shape, axes)
     value = op.value("self")
     if prod(value.shape) == 0:
         return op.unknown("an empty tensor is reshaped")
-    return Value.of(shape, regroup(value.labels, value.shape, shape))
+    viewed = Value.of(shape, regroup(value.labels, value.shape, shape))
+    if value.elastic and "squeeze" in op.name:
+        axes = _regroup_axes(Weight("", value.shape, tuple(range(len(value.shape)))), shape) or []
+        places = {axis: at for at, axis in enumerate(axes) if axis is not None}
+        elastic = {places[axis]: origins for axis, origins in value.elastic.items() if axis in places}
+        viewed = Value(shape, viewed.labels, elastic)
+    return viewed
 
 
-def _without_ones(shape: tuple[int, ...]) -> list[int]:
-    return [size for size in shape if size > 1]
+def _regroup_axes(weight: Weight, after: tuple[int, ...]) -> list[int | None] | None:
+    """Axes of the parameter behind the axes of `after`; None where some are merged or split."""
+    source = [-1 if axis is None else axis + 1 for axis in weight.axes]
+    # Each axis carries its number as if it were a label; an axis that is merged or split shows more or fewer of them.
+    axes: list[int | None] = [None] * len(after)
+    for position, number in enumerate(source):
+        size = weight.shape[position]
+        if number < 0 or size == 1:
+            continue
+        shape = [1] * len(weight.shape)
+        shape[position] = size
+        numbered = Value.of(after, regroup(np.arange(1, size + 1).reshape(shape), weight.shape, after))
+        if len(numbered.tracked) != 1 or numbered.labels.size != size:
+            return None
+        axes[numbered.tracked[0]] = number - 1
+    return axes
 
 
 @rewrite("view.default", "_unsafe_view.default", "reshape.default", "expand.default", "broadcast_to.default")
-def _resize(removal: Removal) -> None:
-    result = removal.result
-    if not isinstance(result, Value):
-        return
+def resize_result(removal: Removal) -> None:
+    """Sizes of the result, given as `shape` or `size`, follow what of it is kept."""
     name = "shape" if "shape" in removal.arguments else "size"
     sizes = list(removal.arguments[name])
-    for axis in result.tracked:
+    for axis, kept in removal.sizes().items():
         if sizes[axis] != -1:
-            sizes[axis] = removal.resize(sizes[axis], count_kept(result, axis, removal.keep))
+            sizes[axis] = removal.resize(sizes[axis], kept)
     removal.set(name, sizes)
 
 
 @rewrite("unflatten.int")
 def _resize_run(removal: Removal) -> None:
     result = removal.result
-    if not isinstance(result, Value):
+    if not isinstance(result, Value | Weight):
         return
     sizes = list(removal.arguments["sizes"])
     start = removal.arguments["dim"] % (len(result.shape) - len(sizes) + 1)
-    for position in range(len(sizes)):
-        if start + position in result.tracked and sizes[position] != -1:
-            kept = count_kept(result, start + position, removal.keep)
-            sizes[position] = removal.resize(sizes[position], kept)
+    for axis, kept in removal.sizes().items():
+        if start <= axis < start + len(sizes) and sizes[axis - start] != -1:
+            sizes[axis - start] = removal.resize(sizes[axis - start], kept)
     removal.set("sizes", sizes)
 
 
-@rule("permute.default", "transpose.int", "t.default", "numpy_T.default", "movedim.int", "swapaxes.default")
-@rule("swapdims.default")
+@rule("permute.default", "transpose.int", "t.default", "numpy_T.default", "mT.default", "swapaxes.default")
+@rule("swapdims.default", "movedim.int", "movedim.intlist", "moveaxis.int", "moveaxis.intlist")
 def _permute(op: Op) -> Flow:
     flow = op.flow("self")
     assert isinstance(flow, Weight | Value)
-    rank = len(flow.shape)
-    order = _order(op, rank)
+    order = _order(op, len(flow.shape))
     if isinstance(flow, Weight):
-        return Weight(flow.name, op.shape, tuple(flow.axes[axis] for axis in order))
-    return Value(op.shape, flow.labels.transpose(order))
+        return flow.viewed(op.shape, [flow.axes[axis] for axis in order])
+    elastic = {order.index(axis): origins for axis, origins in flow.elastic.items()}
+    return Value(op.shape, flow.labels.transpose(order), elastic)
 
 
 def _order(op: Op, rank: int) -> list[int]:
@@ -113,113 +134,85 @@ def _order(op: Op, rank: int) -> list[int]:
         return [axis % rank for axis in op.constant("dims")]
     if name in {"t", "numpy_T"}:
         return order[::-1]
-    if name == "movedim":
-        source, destination = op.constant("source") % rank, op.constant("destination") % rank
-        order.insert(destination, order.pop(source))
-        return order
+    if name == "mT":
+        return [*order[:-2], order[-1], order[-2]]
+    if name in {"movedim", "moveaxis"}:
+        source, destination = ([axis % rank for axis in _listed(op.constant(end))] for end in ("source", "destination"))
+        left = iter(axis for axis in order if axis not in source)
+        moved = dict(zip(destination, source, strict=True))
+        return [moved[axis] if axis in moved else next(left) for axis in order]
     names = {"transpose": ("dim0", "dim1"), "swapaxes": ("axis0", "axis1"), "swapdims": ("dim0", "dim1")}[name]
     first, second = (op.constant(axis) % rank for axis in names)
     order[first], order[second] = order[second], order[first]
     return order
 
 
-@rule("expand.default", "broadcast_to.default", "expand_as.default")
+def _listed(axes: int | list[int]) -> list[int]:
+    return [axes] if isinstance(axes, int) else axes
+
+
+@rule("expand.default", "broadcast_to.default")
 def _expand(op: Op) -> Flow:
     flow, shape = op.flow("self"), op.shape
-    missing = len(shape) - len(flow.shape) if isinstance(flow, Weight | Value) else 0
+    assert isinstance(flow, Weight | Value)
+    missing = len(shape) - len(flow.shape)
+    old = (1,) * missing + flow.shape
+    longer = [axis for axis, size in enumerate(shape) if size != old[axis]]
     if isinstance(flow, Weight):
         axes: tuple[int | None, ...] = (None,) * missing + flow.axes
-        old = (1,) * missing + flow.shape
-        return Weight(flow.name, shape, tuple(a if o == n else None for a, o, n in zip(axes, old, shape, strict=True)))
-    value = op.value("self")
-    return Value(shape, value.labels.reshape((1,) * missing + value.labels.shape))
+        return flow.viewed(shape, [None if position in longer else axis for position, axis in enumerate(axes)])
+    elastic = {axis + missing: origins for axis, origins in flow.elastic.items()} if flow.is_plain else {}
+    if flow.is_plain:
+        sizes = op.arguments["size" if "size" in op.arguments else "shape"]
+        elastic |= {axis: frozenset({(op.node.name, axis)}) for axis in longer if isinstance(sizes[axis], int)}
+    return Value(shape, flow.labels.reshape((1,) * missing + flow.labels.shape), elastic)
 
 
-@rule("repeat.default")
+@rule("expand_as.default")
+def _expand_as(op: Op) -> Flow:
+    # The sizes are those of the other tensor, whatever they become.
+    return meet(op.ledger, [op.value("self"), op.value("other")], op.shape)
+
+
+@rule("repeat.default", "tile.default")
 def _repeat(op: Op) -> Flow:
-    value, repeats = op.value("self"), op.constant("repeats")
-    labels = value.labels.reshape((1,) * (len(repeats) - len(value.shape)) + value.labels.shape)
-    return Value.of(
-        op.shape, np.tile(labels, [r if size > 1 else 1 for r, size in zip(repeats, labels.shape, strict=True)])
-    )
+    flow, repeats = op.flow("self"), op.constant("repeats", op.constant("dims"))
+    assert isinstance(flow, Weight | Value)
+    repeats = [1] * (len(op.shape) - len(repeats)) + repeats
+    missing = len(op.shape) - len(flow.shape)
+    if isinstance(flow, Weight):
+        axes = [None] * missing + list(flow.axes)
+        for position, times in enumerate(repeats):
+            if times > 1 and position >= missing:
+                op.ledger.hold(flow, position - missing)
+        return flow.viewed(op.shape, [axis if times == 1 else None for axis, times in zip(axes, repeats, strict=True)])
+    labels = flow.labels.reshape((1,) * missing + flow.labels.shape)
+    if flow.is_plain:
+        copied = [axis for axis, size in enumerate((1,) * missing + flow.shape) if size == 1 and repeats[axis] > 1]
+        given = len(op.shape) == len(op.arguments["repeats" if "repeats" in op.arguments else "dims"])
+        return Value(op.shape, labels, {axis: frozenset({(op.node.name, axis)}) for axis in copied if given})
+    times = [repeat if size > 1 else 1 for repeat, size in zip(repeats, labels.shape, strict=True)]
+    return Value.of(op.shape, np.tile(labels, times))
 
 
-@rule("new_zeros.default", "new_ones.default", "new_full.default")
-def _constant(op: Op) -> Flow:
-    # Only the type is taken from the argument; the sizes are the op's own.
-    return Value.plain(op.shape)
+@rewrite("repeat.default", "tile.default")
+def _repeat_less(removal: Removal) -> None:
+    """Copies of one entry: as many as are kept of what they met."""
+    value, name = removal.value("self"), "repeats" if "repeats" in removal.arguments else "dims"
+    repeats = list(removal.arguments[name])
+    if value is not None:
+        for axis, kept in removal.sizes().items():
+            position = axis - (len(repeats) - len(value.shape))
+            if position < 0 or value.shape[position] == 1:
+                repeats[axis] = kept
+        removal.set(name, repeats)
 
 
-@rule("select.int")
-def _select(op: Op) -> Flow:
-    value = op.value("self")
+@rule("repeat_interleave.self_int")
+def _repeat_each(op: Op) -> Flow:
+    value, times = op.value("self"), op.constant("repeats")
+    if op.constant("dim") is None:
+        return op.unknown("a tensor is flattened and repeated")
     axis = op.constant("dim") % len(value.shape)
-    index = op.constant("index") % value.shape[axis]
-    if value.tracked == [axis]:
-        # One channel is looked at: it has to stay, the others are free.
-        op.block(value.labels.take([index], axis), "one channel is picked by its position")
-        return Value.plain(op.shape)
-    value = op.ledger.tie_along(value, axis)
-    return Value(op.shape, value.labels.squeeze(axis))
-
-
-@rewrite("select.int")
-def _reindex(removal: Removal) -> None:
-    value = removal.value("self")
-    if value is None:
-        return
-    axis = removal.arguments["dim"] % len(value.shape)
-    index = removal.arguments["index"]
-    if value.tracked == [axis] and isinstance(index, int):
-        removal.set("index", _kept_before(value, axis, index % value.shape[axis], removal))
-
-
-@rule("slice.Tensor", "narrow.default")
-def _slice(op: Op) -> Flow:
-    value = op.value("self")
-    axis = op.constant("dim", 0) % len(value.shape)
-    if value.labels.shape[axis] == 1:
-        return Value(op.shape, value.labels)
-    constants = [op.arguments.get(name) for name in ("start", "end", "length")]
-    if op.constant("step", 1) != 1 or not all(position is None or isinstance(position, int) for position in constants):
-        op.block(value.labels, "channels are picked with a stride or at computed positions")
-        return Value.plain(op.shape)
-    start, stop, _ = _bounds(op.arguments, value.shape[axis])
-    piece = value.labels.take(range(start, stop), axis)
-    if piece.size == 1:
-        op.block(piece, "one channel is picked by its position")
-        return Value.plain(op.shape)
-    op.ledger.pieces.append(piece)
-    return Value.of(op.shape, piece)
-
-
-@rewrite("slice.Tensor", "narrow.default")
-def _move_bounds(removal: Removal) -> None:
-    value, arguments = removal.value("self"), removal.arguments
-    if value is None:
-        return
-    axis = arguments.get("dim", 0) % len(value.shape)
-    computed = any(isinstance(arguments.get(name), fx.Node) for name in ("start", "end", "length"))
-    if value.labels.shape[axis] == 1 or computed:
-        # Nothing is tracked, or all of it was pinned.
-        return
-    start, stop, _ = _bounds(arguments, value.shape[axis])
-    first, last = _kept_before(value, axis, start, removal), _kept_before(value, axis, stop, removal)
-    removal.set("start", first)
-    if "length" in arguments:
-        removal.set("length", last - first)
-    else:
-        removal.set("end", last)
-
-
-def _bounds(arguments: Mapping[str, Any], size: int) -> tuple[int, int, int]:
-    """First position, position after the last, and step of a `slice` or a `narrow` with constant arguments."""
-    start = arguments.get("start")
-    if "length" in arguments:
-        first = start % size if start else 0
-        return first, first + arguments["length"], 1
-    return slice(start, arguments.get("end"), arguments.get("step", 1)).indices(size)
-
-
-def _kept_before(value: Value, axis: int, position: int, removal: Removal) -> int:
-    return int((kept_along(value.labels, axis, removal.keep) < position).sum())
+    labels = value.labels
+    return Value.of(op.shape, labels.repeat(times, axis) if labels.shape[axis] > 1 else labels)
