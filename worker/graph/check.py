@@ -2,8 +2,8 @@
 
 The masked graph is run by an interpreter of its own, which slices nothing: every op runs at full width on the dense
 weights, and what is removed is set to 0 after each op; so is the result of a branch that is left out. Means and
-variances over channels are taken over the kept ones (the equivalence M of the design's research). A wrong tie, a wrong
-index or a wrong size shows up as a difference.
+variances over channels are taken over the kept ones. A recurrent layer does not see between its steps what it made
+before: there the columns that read it are 0. A wrong tie, a wrong index or a wrong size shows up as a difference.
 """
 
 from collections.abc import Callable
@@ -59,6 +59,7 @@ class _MaskedDense(fx.Interpreter):
     def __init__(self, dense: Network, structure: Structure, selection: Selection) -> None:
         super().__init__(dense.module)
         self._flows = structure.flows
+        self._claims = structure.claims
         self._selection = selection
         self._left_out = {block.branch for block in structure.blocks if not selection[block.component]}
         self.at = ""
@@ -66,7 +67,9 @@ class _MaskedDense(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         self.at = f"{n.name} ({n.target})"
         masked = _OVER_CHANNELS.get(n.target) if n.op == "call_function" else None
-        if masked is None:
+        if n.target in _RECURRENT:
+            result = self._run_recurrent(n)
+        elif masked is None:
             result = super().run_node(n)
         else:
             arguments = {name: self._load(argument) for name, argument in bind(n).items()}
@@ -78,6 +81,21 @@ class _MaskedDense(fx.Interpreter):
         if n.name in self._left_out:
             return torch.zeros_like(result)
         return self._zero(result, self._flows.get(n.name))
+
+    def _run_recurrent(self, n: fx.Node) -> Any:
+        """The layer with 0 in every column that reads a removed unit. Rows are left alone: removed units go on making
+        something that nobody reads."""
+        arguments = bind(n)
+        weights = [self._columns(source) for source in arguments["params"]]
+        assert callable(n.target)
+        return n.target(*self._load(n.args[:2]), weights, *self._load(n.args[3:]))
+
+    def _columns(self, source: fx.Node) -> Tensor:
+        weight: Tensor = self.env[source]
+        for numbers in self._claims.get(str(source.target), ()):
+            if weight.dim() == 2 and numbers.shape[1] > 1:
+                weight = weight.masked_fill(~torch.from_numpy(self._selection[numbers]).to(weight.device), 0)
+        return weight
 
     def _load(self, argument: Any) -> Any:
         return fx.map_arg(argument, lambda source: self.env[source])
@@ -142,6 +160,8 @@ def _affine(x: Tensor, arguments: dict[str, Any]) -> Tensor:
         x = x * arguments["weight"]
     return x if arguments.get("bias") is None else x + arguments["bias"]
 
+
+_RECURRENT = frozenset({aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input})
 
 _OVER_CHANNELS: dict[Any, Callable[[dict[str, Any], Tensor | None], Tensor | None]] = {
     aten.mean.dim: _mean,

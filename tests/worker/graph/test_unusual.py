@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from tests.worker.graph.test_equivalence import draw
 from tests.worker.networks import NETWORKS, traced
 from worker.errors import SelfCheckFailed, UnsupportedModel
+from worker.graph import labels
 from worker.graph.check import self_check
-from worker.graph.labels import UNUSUAL
 from worker.graph.network import Network
+from worker.graph.rules import Op, find_rule
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import analyze
 from worker.graph.surgery import remove
@@ -38,13 +39,27 @@ def test_a_call_that_its_rule_does_not_know_pins_what_it_touches_and_is_named() 
     network = traced(OneKernel(), 3, 12, 12)
     structure = analyze(network, example_inputs(network))
     assert [(blocked.op, blocked.layers, blocked.why) for blocked in structure.blocked] == [
-        ("aten.conv2d.default", ("a", "shared"), UNUSUAL)
+        ("aten.conv2d.default", ("a", "shared"), "the kernel is computed in the graph")
     ]
     assert {group.layers: group.channels for group in structure.groups} == {("c",): 16}
     selection = draw(structure, 0.5, 0)
     inputs = example_inputs(network, 2)
     assert self_check(network, remove(network, structure, selection), structure, selection, inputs) < 1e-5
     assert profile(network).blocked[0].layers == ["a", "shared"]
+
+
+def test_a_rule_that_fails_pins_what_its_op_touches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(op: Op) -> None:
+        raise IndexError(op.name)
+
+    network = traced(OneKernel(), 3, 12, 12)
+    monkeypatch.setattr(
+        labels, "find_rule", lambda overload: broken if overload is aten.mean.dim else find_rule(overload)
+    )
+    structure = analyze(network, example_inputs(network))
+    assert ("aten.mean.dim", ("c",), labels.UNUSUAL) in {
+        (blocked.op, blocked.layers, blocked.why) for blocked in structure.blocked
+    }
 
 
 class FirstKernel(nn.Module):
