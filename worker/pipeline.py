@@ -16,6 +16,7 @@ from worker.stages.judge import judge
 from worker.stages.load import load
 from worker.stages.prune import prune_in_steps
 from worker.stages.publish import Findings, publish
+from worker.stages.targets import check_targets
 from worker.training.checkpoint import CheckpointStore
 from worker.training.device import resolve_device
 
@@ -61,6 +62,7 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
 
         recording.stage("verify")
         verified = verify(exported, recovered.pruned, loaded.data, recipe.export, order.limits.threads)
+        targets = check_targets(recipe.target, pruned.plan, exported, evidence.structure.sparsity)
 
         recording.stage("publish")
         return publish(
@@ -72,6 +74,7 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
                 training=recovered.training,
                 exported=exported,
                 verified=verified,
+                targets=targets,
                 warnings=recording.warnings,
             ),
         )

@@ -103,12 +103,29 @@ class Input(Strict):
 class Target(Strict):
     """What may be left of the dense model. Several targets are met all at once, each from the safe side.
 
-    `macs` and `params` are fractions of the dense model to keep: 0.5 keeps half. `sparsity` is the share of
-    weights that becomes zero, and is for the granularities that leave the shapes alone.
+    `macs` and `params` are fractions of the dense model to keep: 0.5 keeps half. `size_bytes` and `memory_bytes` are
+    bytes, `latency` is milliseconds. `speedup` is a factor, and `sparsity` the share of weights that becomes zero, for
+    the granularities that leave the shapes alone.
     """
 
     macs: Fraction | None = Field(None, description="Multiply-accumulates of one sample, pruned ÷ dense.")
     params: Fraction | None = Field(None, description="Parameters, pruned ÷ dense.")
+    size_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(None, description="Bytes of `model.onnx`.")
+    memory_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
+        None,
+        description="Bytes of the activations of one sample that are alive at one time, where that is the most. Each "
+        "value of the graph counts from where it is made to where it is last read; weights do not.",
+    )
+    latency: Positive | None = Field(
+        None,
+        description="Milliseconds for one sample on one thread in ONNX Runtime, measured on the worker that runs the "
+        "job: the median, with the upper end of its 95 % interval at or below this.",
+    )
+    speedup: Annotated[float, Field(gt=1, le=1000, allow_inf_nan=False)] | None = Field(
+        None,
+        description="How many times as fast as the dense model, measured in the same way with both taking turns: 2.0 "
+        "is half the time. The lower end of the 95 % interval is at or above this.",
+    )
     sparsity: Fraction | None = Field(
         None,
         description="Share of the weights set to zero, for the granularities `unstructured`, `n:m` and `block`.",

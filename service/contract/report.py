@@ -34,6 +34,7 @@ __all__ = [
     "Sparsity",
     "SplitInfo",
     "Structure",
+    "TargetResult",
     "TestResult",
     "Training",
 ]
@@ -216,12 +217,27 @@ class LatencyRow(Section):
     pruned_ms: float
     dense_iqr_ms: Interval
     pruned_iqr_ms: Interval
+    pruned_ci95_ms: Interval | None = Field(None, description="95 % interval of the median of the pruned file.")
     ratio: float = Field(description="pruned ÷ dense.")
     ratio_ci95: Interval | None = Field(None, description="95 % interval of the median of pruned ÷ dense, run by run.")
     runs: int
 
 
+class TargetResult(Section):
+    """A target: what was asked, what the files that are shipped have, and how far the recipe could go on this model."""
+
+    name: str
+    asked: float
+    reached: float
+    ci95: Interval | None = Field(None, description="95 % interval of `reached`, where it was measured in runs.")
+    limit: float | None = Field(
+        None, description="The least that the rules of the recipe allow, the most for `speedup` and `sparsity`."
+    )
+    met: bool = Field(description="With the unfavourable end of the interval, where there is one.")
+
+
 class Benefits(Section):
+    targets: list[TargetResult] = Field([], description="Every target of the recipe. A job that misses one fails.")
     macs: int
     macs_dense: int
     macs_ratio: float

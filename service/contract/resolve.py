@@ -20,6 +20,15 @@ __all__ = ["Resolved", "Unresolvable", "resolve"]
 
 DEFAULT_LEARNING_RATE = {"sgd": 0.01, "adamw": 0.001}  # peaks of a short fine-tune, a tenth of training from scratch
 
+# What a limit in the profile is, how it is written, and below which share of it nothing can be reached for sure: sizes
+# of files are estimates, off by up to a tenth for the smallest.
+_LIMITS = {
+    "macs": ("fraction of macs", ".4f", 1.0),
+    "params": ("fraction of params", ".4f", 1.0),
+    "size_bytes": ("file in bytes, about,", ".0f", 0.9),
+    "memory_bytes": ("number of bytes of activations", ".0f", 1.0),
+}
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -39,6 +48,7 @@ def resolve(recipe: Recipe, model: ModelProfile, dataset: DatasetProfile | None)
     warnings: list[Notice] = []
     _check_patterns(recipe.prune, model)
     recipe = recipe.model_copy(update={"prune": resolve_prune(recipe, model, dataset)})
+    _check_asked(recipe.target, model)
     _check_target(recipe.target, recipe.prune, model)
     if dataset is None:
         return Resolved(_without_data(recipe), warnings)
@@ -86,15 +96,28 @@ def _check_target(target: Target, prune: Prune, model: ModelProfile) -> None:
     errors = [
         (
             f"#/recipe/target/{name}",
-            f"{asked} is below {limits[name]:.4f}, the smallest fraction of {name} this model can reach with these "
-            "rules; ask for more, lower prune.min_keep, use a smaller prune.round_to, or allow more in "
-            "prune.granularity",
+            f"{asked:g} is below {limits[name]:{form}}, the smallest {what} this model can reach with these rules; ask "
+            "for more, lower prune.min_keep, use a smaller prune.round_to, or allow more in prune.granularity",
         )
-        for name, asked in (("macs", target.macs), ("params", target.params))
-        if asked is not None and asked < limits[name]
+        for name, asked in target.asked.items()
+        if name in limits
+        for what, form, sure in [_LIMITS[name]]
+        if asked < sure * limits[name]
     ]
     if errors:
         raise refuse("target-unreachable", *errors)
+
+
+def _check_asked(target: Target, model: ModelProfile) -> None:
+    """A target in bytes that the model meets as it is asks for nothing, and removing nothing is a failure."""
+    whole = {"size_bytes": model.size_bytes, "memory_bytes": model.memory_bytes}
+    met = [
+        (f"#/recipe/target/{name}", f"the model has {there} bytes already; ask for fewer than that")
+        for name, asked in target.asked.items()
+        if (there := whole.get(name)) is not None and asked * _LIMITS[name][2] >= there
+    ]
+    if len(met) == len(target.asked):
+        raise refuse("recipe-invalid", *met)
 
 
 def _without_data(recipe: Recipe) -> Recipe:

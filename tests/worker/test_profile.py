@@ -131,3 +131,12 @@ def test_the_size_of_the_file_is_estimated() -> None:
     sizes = [point.size_bytes or 0 for point in found.prunable.reach]
     assert sizes == sorted(sizes, reverse=True)
     assert 0 < sizes[-1] < found.size_bytes / 2
+
+
+def test_memory_falls_with_what_is_kept() -> None:
+    found = profile(NETWORKS["padded-resnet"]())
+    # Two feature maps of 16 channels and the sum of a block, at 32 x 32.
+    assert found.memory_bytes == 3 * 16 * 32 * 32 * 4
+    sizes = [point.memory_bytes or 0 for point in found.prunable.reach]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0 < sizes[-1] < found.memory_bytes

@@ -110,7 +110,7 @@ def structure_gate(structure: Structure, target: Target, macs_ratio: float, para
             f"{points(100 * sparsity.sparsity)} % of the weights that take part are zero (asked: at least "
             f"{points(100 * target.sparsity)} %)"
         )
-    return Gate(id="G1", title=title, status="PASS", reason=f"No layer is empty; {'; '.join(parts)}.")
+    return Gate(id="G1", title=title, status="PASS", reason=f"{'; '.join(['No layer is empty', *parts])}.")
 
 
 def _sparsity_faults(sparsity: Sparsity, target: Target) -> list[str]:

@@ -48,6 +48,11 @@ def _recover(recipe: Recipe, failed: set[str], tier: Tier) -> list[str]:
     for name, asked in (("macs", recipe.target.macs), ("params", recipe.target.params)):
         if asked is not None:
             lines.append(f"Remove less: `target.{name}: {min(0.95, asked + (1 - asked) / 3):.2f}`.")
+    for name, more in (("size_bytes", 1.25), ("memory_bytes", 1.25), ("latency", 1.25), ("speedup", 0.8)):
+        given = recipe.target.asked.get(name)
+        if given is not None and (name != "speedup" or given * more > 1):
+            wish = f"{given * more:.3g}" if name in ("latency", "speedup") else f"{given * more:.0f}"
+            lines.append(f"Remove less: `target.{name}: {wish}`.")
     if recipe.target.sparsity is not None:
         asked = recipe.target.sparsity
         lines.append(f"Ask for fewer zeros: `target.sparsity: {max(2 / 3 * asked, 2 * asked - 1):.2f}`.")

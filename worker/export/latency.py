@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from scipy.stats import binom
 from service.contract.report import LatencyRow
 from worker.export.session import open_session
 
-__all__ = ["measure_latency"]
+__all__ = ["compare_single", "measure_latency"]
 
 _WARM_UP_RUNS = 2
 _FEWEST_RUNS = 5
 _MOST_RUNS = 200
+# A target is decided by an interval, and more runs make it narrow.
+_SECONDS_TO_DECIDE = 2.0
+_ROUNDS_TO_DECIDE = 4
+_MOST_RUNS_TO_DECIDE = 1000
 
 _DTYPES: dict[str, npt.DTypeLike] = {
     "tensor(float)": np.float32,
@@ -51,35 +56,68 @@ def measure_latency(
     return rows
 
 
+def compare_single(
+    dense_onnx: Path,
+    pruned_onnx: Path,
+    decided: Callable[[LatencyRow], bool] = lambda _row: True,
+    seconds: float = _SECONDS_TO_DECIDE,
+) -> LatencyRow:
+    """One sample on one thread: what the targets `latency` and `speedup` are about.
+
+    Runs are added, `seconds` at a time, until they are `decided`, or four times that has passed: a busy machine needs
+    more of them for the same interval.
+    """
+    pair = _Pair(open_session(dense_onnx, 1), open_session(pruned_onnx, 1), batch=1, threads=1)
+    for _ in range(_ROUNDS_TO_DECIDE):
+        pair.run(seconds, _MOST_RUNS_TO_DECIDE)
+        if decided(pair.row()):
+            break
+    return pair.row()
+
+
 def _measure(
     dense: ort.InferenceSession, pruned: ort.InferenceSession, batch: int, threads: int, seconds: float
 ) -> LatencyRow:
-    feed = _random_feed(dense, batch)
-    pair = (dense, pruned)
-    for session in pair * _WARM_UP_RUNS:
-        session.run(None, feed)
-    times: tuple[list[float], list[float]] = ([], [])
-    deadline = time.perf_counter() + seconds
-    while len(times[0]) < _FEWEST_RUNS or (len(times[0]) < _MOST_RUNS and time.perf_counter() < deadline):
-        order = (0, 1) if len(times[0]) % 2 == 0 else (1, 0)
-        for which in order:
-            start = time.perf_counter()
-            pair[which].run(None, feed)
-            times[which].append(1000.0 * (time.perf_counter() - start))
-    dense_ms, pruned_ms = (float(np.median(values)) for values in times)
-    dense_iqr, pruned_iqr = ([float(q) for q in np.percentile(values, (25, 75))] for values in times)
-    ratios = np.array(times[1]) / np.array(times[0])
-    return LatencyRow(
-        batch=batch,
-        threads=threads,
-        dense_ms=dense_ms,
-        pruned_ms=pruned_ms,
-        dense_iqr_ms=dense_iqr,
-        pruned_iqr_ms=pruned_iqr,
-        ratio=pruned_ms / dense_ms,
-        ratio_ci95=_median_interval(ratios),
-        runs=len(times[0]),
-    )
+    pair = _Pair(dense, pruned, batch, threads)
+    pair.run(seconds, _MOST_RUNS)
+    return pair.row()
+
+
+class _Pair:
+    """Two files that take turns, and the milliseconds of each run so far."""
+
+    def __init__(self, dense: ort.InferenceSession, pruned: ort.InferenceSession, batch: int, threads: int) -> None:
+        self._sessions, self._batch, self._threads = (dense, pruned), batch, threads
+        self._feed = _random_feed(dense, batch)
+        self._times: tuple[list[float], list[float]] = ([], [])
+        for session in self._sessions * _WARM_UP_RUNS:
+            session.run(None, self._feed)
+
+    def run(self, seconds: float, most: int) -> None:
+        """Up to `most` runs more of each, for about `seconds`."""
+        times, first = self._times, len(self._times[0])
+        deadline = time.perf_counter() + seconds
+        while len(times[0]) < _FEWEST_RUNS or (len(times[0]) < first + most and time.perf_counter() < deadline):
+            for which in (0, 1) if len(times[0]) % 2 == 0 else (1, 0):
+                start = time.perf_counter()
+                self._sessions[which].run(None, self._feed)
+                times[which].append(1000.0 * (time.perf_counter() - start))
+
+    def row(self) -> LatencyRow:
+        dense, pruned = (np.array(values) for values in self._times)
+        dense_ms, pruned_ms = float(np.median(dense)), float(np.median(pruned))
+        return LatencyRow(
+            batch=self._batch,
+            threads=self._threads,
+            dense_ms=dense_ms,
+            pruned_ms=pruned_ms,
+            dense_iqr_ms=[float(q) for q in np.percentile(dense, (25, 75))],
+            pruned_iqr_ms=[float(q) for q in np.percentile(pruned, (25, 75))],
+            pruned_ci95_ms=_median_interval(pruned),
+            ratio=pruned_ms / dense_ms,
+            ratio_ci95=_median_interval(pruned / dense),
+            runs=len(dense),
+        )
 
 
 def _median_interval(values: npt.NDArray[np.float64]) -> list[float] | None:

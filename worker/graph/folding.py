@@ -12,7 +12,7 @@ from worker.graph.network import Network
 from worker.graph.shapes import example_inputs, record_shapes
 from worker.graph.tensors import device_of, finished, free_name, place, stored_tensor
 
-__all__ = ["fold_batch_norms", "has_batch_norm"]
+__all__ = ["fold_batch_norms", "foldable_norms", "has_batch_norm"]
 
 aten = torch.ops.aten
 
@@ -36,10 +36,15 @@ def fold_batch_norms(network: Network) -> Network:
     layers, or where no such layer comes before it. The given network is left as it is.
     """
     folded = network.with_module(copy.deepcopy(network.module))
-    foldable = _Foldable(folded)
-    for norm in [norm for norm in _batch_norms(folded) if foldable(norm)]:
+    for norm in foldable_norms(folded):
         _fold(folded.module, norm)
     return folded.with_module(finished(folded.module))
+
+
+def foldable_norms(network: Network) -> list[fx.Node]:
+    """The batch norms that `fold_batch_norms` folds."""
+    foldable = _Foldable(network)
+    return [norm for norm in _batch_norms(network) if foldable(norm)]
 
 
 def _batch_norms(network: Network) -> list[fx.Node]:

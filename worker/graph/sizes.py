@@ -28,10 +28,15 @@ class FileSize:
     model: CostModel
     tensors: Polynomial
 
+    @property
+    def parts(self) -> tuple[tuple[float, Polynomial], ...]:
+        """The polynomials that add up to the estimate, and what each counts for."""
+        return (1.0, self.tensors), (float(_BYTES_PER_CALL), self.model.nodes)
+
     def bytes(self, kept: Counts) -> Counts:
         """Estimated bytes of the file, for kept channels per group, (…, groups)."""
         counts = self.model.counts(kept)
-        return np.asarray(self.tensors.total(counts) + _BYTES_PER_CALL * self.model.nodes.total(counts))
+        return np.asarray(sum(weight * polynomial.total(counts) for weight, polynomial in self.parts))
 
 
 def file_size(network: Network, structure: Structure) -> FileSize:

@@ -14,6 +14,7 @@ from service.contract.resources import (
     PrunableBlock,
     PrunableGroup,
 )
+from worker.graph.memory import ActivationMemory, activation_memory
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.graph.sizes import FileSize, file_size
@@ -32,7 +33,8 @@ def profile(network: Network) -> ModelProfile:
     Raises UnsupportedModel when the network does not run on an input that fits its own description.
     """
     structure = analyze(network, example_inputs(network))
-    size = file_size(network, structure)
+    size, memory = file_size(network, structure), activation_memory(network, structure)
+    whole = structure.kept_channels(structure.everything())
     normalization = _normalization(network)
     return ModelProfile(
         format=network.source,
@@ -51,20 +53,21 @@ def profile(network: Network) -> ModelProfile:
             )
             for layer in structure.layers
         ],
-        prunable=_prunable(structure, network, size),
+        prunable=_prunable(structure, network, size, memory),
         blocked=[
             BlockedOp(op=blocked.op, layers=list(blocked.layers), why=blocked.why) for blocked in structure.blocked
         ],
         normalization=normalization,
-        size_bytes=round(float(size.bytes(structure.kept_channels(structure.everything())))),
+        size_bytes=round(float(size.bytes(whole))),
+        memory_bytes=round(float(memory.of(whole))),
         warnings=notices(network, structure, folded=normalization == "folded_or_none"),
     )
 
 
-def _prunable(structure: Structure, network: Network, size: FileSize) -> Prunable:
+def _prunable(structure: Structure, network: Network, size: FileSize, memory: ActivationMemory) -> Prunable:
     channels = [group for group in structure.groups if group.role != "layer"]
     default = tuple(name for name in STRUCTURED if name in DEFAULT_STRUCTURED)
-    *reach, least = curve(structure, size, default)
+    *reach, least = curve(structure, size, memory, default)
     return Prunable(
         components=sum(group.channels for group in channels),
         groups=[
@@ -75,7 +78,7 @@ def _prunable(structure: Structure, network: Network, size: FileSize) -> Prunabl
         min_macs=least.macs,
         min_params=least.params,
         blocks=_blocks(structure),
-        by_granularity=list(by_granularity(structure, size)),
+        by_granularity=list(by_granularity(structure, size, memory)),
         sparse=list(sparse_reach(structure, network)),
     )
 

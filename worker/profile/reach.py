@@ -8,6 +8,7 @@ import numpy as np
 
 from service.contract.recipe import SPARSE, STRUCTURED, Prune, Structured
 from service.contract.resources import GranularityReach, Reach, SparseReach
+from worker.graph.memory import ActivationMemory
 from worker.graph.network import Network
 from worker.graph.sizes import FileSize
 from worker.graph.structure import Selection, Structure
@@ -21,7 +22,9 @@ __all__ = ["by_granularity", "curve", "sparse_reach"]
 _KEEPS = (*(tenths / 10 for tenths in range(9, 0, -1)), 0.0)
 
 
-def curve(structure: Structure, size: FileSize, granularity: Sequence[Structured]) -> list[Reach]:
+def curve(
+    structure: Structure, size: FileSize, memory: ActivationMemory, granularity: Sequence[Structured]
+) -> list[Reach]:
     """What is left when every group of these roles keeps 0.9 … 0.1 of its channels, and in the end the least that the
     default rules allow. Of blocks the same share stays, spread over the depth."""
     limits = limits_of(structure, Prune(granularity=list(granularity)), lambda _code, _detail: None)
@@ -33,13 +36,14 @@ def curve(structure: Structure, size: FileSize, granularity: Sequence[Structured
             if group.role not in granularity:
                 selection[group.components] = True
         _thin_out(structure, selection, keep if "layer" in granularity else 1.0)
-        left = structure.cost(selection)
+        left, kept = structure.cost(selection), structure.kept_channels(selection)
         points.append(
             Reach(
                 keep=keep,
                 macs=left.macs / max(dense.macs, 1.0),
                 params=left.params / max(dense.params, 1.0),
-                size_bytes=round(float(size.bytes(structure.kept_channels(selection)))),
+                size_bytes=round(float(size.bytes(kept))),
+                memory_bytes=round(float(memory.of(kept))),
             )
         )
     return points
@@ -54,15 +58,14 @@ def _thin_out(structure: Structure, selection: Selection, keep: float) -> None:
         selection[component] = component in kept
 
 
-def by_granularity(structure: Structure, size: FileSize) -> Iterator[GranularityReach]:
+def by_granularity(structure: Structure, size: FileSize, memory: ActivationMemory) -> Iterator[GranularityReach]:
     """One for every set of the granularities that the network has units of, small sets first."""
     units = {role: sum(group.channels for group in structure.groups if group.role == role) for role in STRUCTURED}
     there: list[Structured] = [role for role in STRUCTURED if units[role]]
     for number in range(1, len(there) + 1):
         for roles in combinations(there, number):
-            yield GranularityReach(
-                granularity=list(roles), units=sum(units[role] for role in roles), reach=curve(structure, size, roles)
-            )
+            reach = curve(structure, size, memory, roles)
+            yield GranularityReach(granularity=list(roles), units=sum(units[role] for role in roles), reach=reach)
 
 
 def sparse_reach(structure: Structure, network: Network) -> Iterator[SparseReach]:

@@ -6,13 +6,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from service.contract.recipe import Target
-from worker.graph.cost import Cost
 from worker.graph.structure import Selection, Structure
 from worker.pruning.allocation import Limits
+from worker.pruning.measures import Measure
 from worker.pruning.scoring import Scores
 
-__all__ = ["Budget", "budget_of", "fit", "uniform"]
+__all__ = ["Bound", "Budget", "fit", "least", "uniform"]
 
 # Counts are whole numbers held as floats.
 _SLACK = 1e-6
@@ -21,28 +20,30 @@ Counts = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What is left may cost `most`; the whole costs `dense`."""
+
+    measure: Measure
+    dense: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Budget:
-    """Upper bounds of the cost that is left; None where nothing is asked."""
+    """Upper bounds, all of which hold."""
 
-    macs: float | None
-    params: float | None
+    bounds: tuple[Bound, ...]
 
-    def met_by(self, macs: Counts, params: Counts) -> npt.NDArray[np.bool_]:
-        fits = np.ones(np.shape(macs), dtype=np.bool_)
-        if self.macs is not None:
-            fits &= macs <= self.macs
-        if self.params is not None:
-            fits &= params <= self.params
+    def met_by(self, kept: Counts) -> npt.NDArray[np.bool_]:
+        """(…): whether all bounds hold for kept channels per group, (…, groups)."""
+        fits = np.ones(kept.shape[:-1], dtype=np.bool_)
+        for bound in self.bounds:
+            fits &= bound.measure.of(kept) <= bound.most
         return fits
 
-
-def budget_of(dense: Cost, target: Target, progress: float = 1.0) -> Budget:
-    """The target in absolute numbers, or what part of the way to it leaves: `progress` runs from 0 to 1."""
-
-    def bound(cost: float, share: float | None) -> float | None:
-        return None if share is None else cost * (1.0 - (1.0 - share) * progress)
-
-    return Budget(bound(dense.macs, target.macs), bound(dense.params, target.params))
+    def unmet_by(self, kept: Counts) -> tuple[Bound, ...]:
+        """The bounds that do not hold for `kept`, (groups,)."""
+        return tuple(bound for bound in self.bounds if float(bound.measure.of(kept)) > bound.most)
 
 
 def fit(
@@ -57,16 +58,26 @@ def fit(
 ) -> Selection | None:
     """The part of `start` that meets the budget, or None when the limits do not allow it.
 
-    Blocks are removed greedily. With the allocation `global` the next block is the one with the least score, per saved
-    cost where `per_cost`; with `uniform` it comes from the group that has kept the largest share. Since the last blocks
-    may have been larger than needed, removed blocks then come back, best first, as long as the budget stays met.
+    Blocks are removed greedily, of those that help with what is not met yet. With the allocation `global` the next
+    block is the one with the least score, per saved cost where `per_cost`; with `uniform` it comes from the group that
+    has kept the largest share. Since the last blocks may have been larger than needed, removed blocks then come back,
+    best first, as long as the budget stays met.
     """
     search = _Search(structure, limits, scores, budget, start, allocation, per_cost)
     while not search.met():
         if not search.remove_one():
-            return None
+            if not search.strip():
+                return None
+            break
     while search.restore_one():
         pass
+    return search.selection()
+
+
+def least(structure: Structure, limits: Limits, scores: Scores, start: Selection) -> Selection:
+    """The smallest part of `start` that the limits allow, of the best channels."""
+    search = _Search(structure, limits, scores, Budget(()), start, "global", False)
+    search.strip()
     return search.selection()
 
 
@@ -105,7 +116,7 @@ class _Search:
         allocation: Literal["global", "uniform"],
         per_cost: bool,
     ) -> None:
-        self._model, self._limits, self._budget = structure.model, limits, budget
+        self._structure, self._model, self._limits, self._budget = structure, structure.model, limits, budget
         self._allocation, self._per_cost = allocation, per_cost
         present = [group.components[start[group.components]] for group in structure.groups]
         self._members = [members[np.argsort(-scores[members], kind="stable")] for members in present]
@@ -116,10 +127,18 @@ class _Search:
         self._kept = self._initial.copy()
         self._sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
         self._touched = self._model.per_group > 0
-        self._dense = structure.cost(structure.everything())
 
     def met(self) -> bool:
-        return bool(self._budget.met_by(*self._model.evaluate(self._kept)))
+        return bool(self._budget.met_by(self._kept))
+
+    def strip(self) -> bool:
+        """Keep the least that is allowed. False when that does not meet the budget either."""
+        smallest = self._structure.kept_channels(uniform(self._structure, self._limits, 0.0))
+        smallest = np.minimum(smallest, self._initial)
+        if (self._model.counts(smallest) < self._limits.floor - _SLACK).any():
+            return False
+        self._kept = smallest
+        return self.met()
 
     def remove_one(self) -> bool:
         """Remove the next block. False when nothing may go."""
@@ -134,8 +153,11 @@ class _Search:
         )
         if not allowed.any():
             return False
+        saved = self._saved(self._budget.unmet_by(self._kept), self._kept, lower)
+        if (allowed & (saved > 0)).any():
+            allowed &= saved > 0
         candidates = np.flatnonzero(allowed)
-        price = self._price(self._kept, lower)[candidates]
+        price = self._price(self._kept, lower, saved)[candidates]
         chosen = candidates[int(np.argmin(price))]
         self._kept[chosen] = lower[chosen]
         return True
@@ -145,11 +167,11 @@ class _Search:
         upper = np.minimum((np.floor(self._kept / self._limits.step) + 1) * self._limits.step, self._initial)
         states = np.repeat(self._kept[None], len(self._kept), axis=0)
         np.fill_diagonal(states, upper)
-        allowed = (upper > self._kept) & self._budget.met_by(*self._model.evaluate(states))
+        allowed = (upper > self._kept) & self._budget.met_by(states)
         if not allowed.any():
             return False
         candidates = np.flatnonzero(allowed)
-        price = self._price(upper, self._kept)[candidates]
+        price = self._price(upper, self._kept, self._saved(self._budget.bounds, upper, self._kept))[candidates]
         chosen = candidates[int(np.argmax(price))]
         self._kept[chosen] = upper[chosen]
         return True
@@ -160,20 +182,19 @@ class _Search:
             selection[members[int(kept) :]] = False
         return selection
 
-    def _price(self, more: Counts, less: Counts) -> Counts:
-        """(groups,): what is lost with `less` instead of `more` channels of a group; savings to first order."""
+    def _saved(self, bounds: tuple[Bound, ...], more: Counts, less: Counts) -> Counts:
+        """(groups,): what is saved of these bounds with `less` instead of `more` channels, in shares of the whole."""
+        saved = np.zeros(len(self._kept))
+        for bound in bounds:
+            saved += bound.measure.saved(self._kept, more, less) / max(bound.dense, np.finfo(np.float64).tiny)
+        return saved
+
+    def _price(self, more: Counts, less: Counts, saved: Counts) -> Counts:
+        """(groups,): what is lost with `less` instead of `more` channels of a group."""
         if self._allocation == "uniform":
             return np.asarray(-more / self._sizes)
         pairs = zip(self._sums, more, less, strict=True)
         score = np.array([sums[int(high)] - sums[int(low)] for sums, high, low in pairs])
-        channels = np.maximum(more - less, 1.0)
         if not self._per_cost:
-            return np.asarray(score / channels)
-        counts = self._model.counts(self._kept)
-        weight = np.zeros(len(counts))
-        if self._budget.macs is not None:
-            weight += self._model.macs.gradient(counts) / max(self._dense.macs, 1.0)
-        if self._budget.params is not None:
-            weight += self._model.params.gradient(counts) / max(self._dense.params, 1.0)
-        saved = channels * (weight @ self._model.per_group)
+            return np.asarray(score / np.maximum(more - less, 1.0))
         return np.asarray(score / np.maximum(saved, np.finfo(np.float64).tiny))

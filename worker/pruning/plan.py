@@ -8,7 +8,7 @@ from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.graph.surgery import remove
 
-__all__ = ["LayerPlan", "Plan", "PlanStep", "apply", "selection_of"]
+__all__ = ["LayerPlan", "Plan", "PlanStep", "TargetPlan", "apply", "selection_of"]
 
 
 class _Plain(BaseModel):
@@ -41,6 +41,16 @@ class LayerPlan(_Plain):
     gone: bool = False
 
 
+class TargetPlan(_Plain):
+    """A target, in the unit of the recipe: what was asked, what is reached (of times what was measured while searching;
+    the report has the shipped file's) and how far the rules of the recipe let it go."""
+
+    name: str
+    asked: float
+    reached: float
+    limit: float
+
+
 class Plan(_Plain):
     """A prune, finished when `complete`. Costs are absolute; ratios are pruned ÷ dense."""
 
@@ -53,6 +63,7 @@ class Plan(_Plain):
     macs: float
     params: float
     layers: list[LayerPlan]
+    targets: list[TargetPlan] = []
 
     @property
     def macs_ratio(self) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from service.contract.recipe import Prune, Target
 from worker.data.batches import Samples, Task
-from worker.errors import NothingRemoved, SelfCheckFailed, TargetUnreachable
+from worker.errors import NothingRemoved, SelfCheckFailed
 from worker.graph.check import self_check
 from worker.graph.inner import Inner, inner_values
 from worker.graph.network import Network
@@ -17,12 +17,15 @@ from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.graph.surgery import remove
 from worker.pruning.allocation import Limits, limits_of, requested_keep
-from worker.pruning.budget import budget_of, fit, uniform
+from worker.pruning.candidates import Candidates, reachable_goals
 from worker.pruning.compensation import compensate
 from worker.pruning.criteria import CRITERIA
-from worker.pruning.plan import LayerPlan, Plan, PlanStep, selection_of
+from worker.pruning.goals import MEASURED, Goal
+from worker.pruning.plan import LayerPlan, Plan, PlanStep, TargetPlan, selection_of
+from worker.pruning.reach import limits_reached
 from worker.pruning.schedule import milestones
 from worker.pruning.scoring import Scene
+from worker.pruning.trial import Reading, Trial
 from worker.reporter import Reporter
 from worker.training.movement import Movement
 from worker.training.weights import load_weights
@@ -68,29 +71,36 @@ def prune(
     resume: Unfinished | None = None,
     between: Callable[[Network, int, Structure, Selection], Network] | None = None,
     movement: Movement | None = None,
+    trial: Trial | None = None,
 ) -> Pruned:
-    """Remove channels until MACs and parameters are at or below `target`, from the safe side.
+    """Remove channels until everything that `target` names is met, from the safe side.
 
     Scores are taken anew before each step, on what is left of the network. `between` is called after each step but the
     last with the network cut so far, the number of the step and what is left, and returns the network with new values
     (recalibrated, trained); `movement` holds what that training accumulated. `on_step` is given the plan and the
-    network so far after each step. With `resume`, the steps in that plan are taken as done.
+    network so far after each step. With `resume`, the steps in that plan are taken as done. `trial` measures
+    candidates of the last step; targets of size, latency or speedup need one.
 
     Raises TargetUnreachable, NothingRemoved, SelfCheckFailed, and JobFailed when the criterion lacks what it needs.
     """
     structure = analyze(network, example_inputs(network))
     limits = limits_of(structure, recipe_prune, reporter.warn)
-    _require_reachable(structure, limits, target)
+    if not limits.may_shrink.any():
+        raise NothingRemoved(_why_nothing(structure, limits))
     criterion = CRITERIA[recipe_prune.criterion or ("magnitude" if samples is None else "taylor")]
-    dense_cost = structure.cost(structure.everything())
     steps = list(resume.plan.steps) if resume is not None else []
+    targets = list(resume.plan.targets) if resume is not None else []
     selection = selection_of(structure, resume.plan) if resume is not None else structure.everything()
     current = remove(network, structure, selection)
     if resume is not None:
         load_weights(current, resume.weights)
-    shares = milestones(
-        recipe_prune.schedule, min(share for share in (target.macs, target.params) if share is not None)
+    goals = (
+        ()
+        if resume is not None and resume.plan.complete
+        else reachable_goals(network, structure, limits, target, trial)
     )
+    candidates = Candidates(structure, limits, recipe_prune.allocation == "uniform", criterion.per_cost)
+    shares = milestones(recipe_prune.schedule, _left(goals))
     if between is not None and 0 < len(steps) < len(shares):
         current = between(current, len(steps) - 1, structure, selection)
     for index in range(len(steps), len(shares)):
@@ -98,34 +108,30 @@ def prune(
         advance(0.0)
         moved = None if movement is None else movement.scores
         scene = Scene(network, current, structure, selection, samples, task, recipe_prune, seed, advance, None, moved)
-        chosen = fit(
-            structure,
-            limits,
-            criterion.score(scene),
-            budget_of(dense_cost, target, shares[index]),
-            selection,
-            allocation="uniform" if recipe_prune.allocation == "uniform" else "global",
-            per_cost=criterion.per_cost,
-        )
-        if chosen is None:
-            raise _unreachable(structure, limits, target)
+        scores, reading = criterion.score(scene), None
+        if index + 1 == len(shares) and trial is not None and any(goal.name in MEASURED for goal in goals):
+            settled = candidates.settled(goals, scores, selection, network, trial)
+            chosen, reading, goals = settled.selection, settled.reading, settled.goals
+        else:
+            chosen = candidates.chosen(goals, shares[index], scores, selection)
         steps.append(_step(structure, selection, chosen))
         if recipe_prune.compensate and samples is not None:
             current = compensate(current, structure, selection, chosen, samples)
         current = remove(current, structure, chosen, since=selection)
         selection = chosen
         complete = index + 1 == len(shares)
+        targets = _targets(structure, limits, goals, selection, reading)
         if not complete:
             # The next step computes scores on this cut, and a wrong one would fail there with a less exact reason.
             _check(network, structure, selection)
         if on_step is not None:
-            on_step(_plan(structure, recipe_prune, target, selection, steps, complete=complete), current)
+            on_step(_plan(structure, recipe_prune, target, selection, steps, targets, complete=complete), current)
         if between is not None and not complete:
             current = between(current, index, structure, selection)
     if selection.all():
         raise NothingRemoved(_why_nothing(structure, limits))
     error = _check(network, structure, selection)
-    plan = _plan(structure, recipe_prune, target, selection, steps, complete=True)
+    plan = _plan(structure, recipe_prune, target, selection, steps, targets, complete=True)
     return Pruned(current, plan, structure, selection, error, inner_values(structure, selection))
 
 
@@ -133,7 +139,7 @@ def unpruned(network: Network) -> Pruned:
     """`network` as it is, for a recipe that removes no units."""
     structure = analyze(network, example_inputs(network))
     everything = structure.everything()
-    plan = _plan(structure, Prune(), None, everything, [], complete=True)
+    plan = _plan(structure, Prune(), None, everything, [], [], complete=True)
     return Pruned(network, plan, structure, everything, 0.0, inner_values(structure, everything))
 
 
@@ -154,30 +160,25 @@ def _check(network: Network, structure: Structure, selection: Selection) -> floa
     return error
 
 
-def _require_reachable(structure: Structure, limits: Limits, target: Target) -> None:
-    if not limits.may_shrink.any():
-        raise NothingRemoved(_why_nothing(structure, limits))
-    least = structure.cost(uniform(structure, limits, 0.0))
-    dense = structure.cost(structure.everything())
-    asked = ((least.macs / dense.macs, target.macs), (least.params / dense.params, target.params))
-    if any(share is not None and reachable > share for reachable, share in asked):
-        raise _unreachable(structure, limits, target)
+def _left(goals: tuple[Goal, ...]) -> float:
+    """The smallest share of the dense cost that a goal leaves."""
+    return min((goal.most / goal.dense for goal in goals if goal.most < goal.dense), default=0.5)
 
 
-def _unreachable(structure: Structure, limits: Limits, target: Target) -> TargetUnreachable:
-    least, dense = structure.cost(uniform(structure, limits, 0.0)), structure.cost(structure.everything())
-    asked = [
-        f"{name} {share:g} was asked and {reached / whole:.3f} can be reached"
-        for name, share, reached, whole in (
-            ("macs", target.macs, least.macs, dense.macs),
-            ("params", target.params, least.params, dense.params),
+def _targets(
+    structure: Structure, limits: Limits, goals: tuple[Goal, ...], selection: Selection, reading: Reading | None
+) -> list[TargetPlan]:
+    kept, reach = structure.kept_channels(selection), limits_reached(structure, limits, goals)
+    measured = reading.middle if reading is not None else {}
+    return [
+        TargetPlan(
+            name=goal.name,
+            asked=goal.asked,
+            reached=goal.reached(measured.get(goal.name, goal.predicted(kept))),
+            limit=reach[goal.name],
         )
-        if share is not None
+        for goal in goals
     ]
-    return TargetUnreachable(
-        f"{'; '.join(asked)} under the rules of the recipe. "
-        "Let more be left (a larger target), or relax min_keep, round_to, protect or layers"
-    )
 
 
 def _why_nothing(structure: Structure, limits: Limits) -> str:
@@ -212,6 +213,7 @@ def _plan(
     target: Target | None,
     selection: Selection,
     steps: list[PlanStep],
+    targets: list[TargetPlan],
     *,
     complete: bool,
 ) -> Plan:
@@ -245,4 +247,5 @@ def _plan(
         macs=cost.macs,
         params=cost.params,
         layers=layers,
+        targets=list(targets),
     )

@@ -15,6 +15,7 @@ from worker.audit.wording import shorten
 from worker.report import numerals
 from worker.report.class_chart import class_chart
 from worker.report.layer_chart import layer_chart
+from worker.report.targets import target_rows
 from worker.report.training_chart import training_charts
 from worker.report.zeros_chart import zeros_chart
 
@@ -45,6 +46,7 @@ def render_html(report: Report) -> str:
             classes=class_chart(twin.classes, report.recipe.audit.margins.per_class) if twin and twin.classes else None,
             layers=layer_chart(report.structure.layers),
             layers_at_once=_LAYERS_AT_ONCE,
+            targets=target_rows(report.benefits.targets),
             zeros=zeros_chart(report.structure.sparsity) if report.structure.sparsity else [],
             charts=training_charts(report.training),
             recipe=json.dumps(report.recipe.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False),

@@ -6,6 +6,7 @@ from service.contract.report import Report
 from worker.audit.wording import shorten
 from worker.report.html import headline
 from worker.report.numerals import byte_size, percent, quantity, share, signed
+from worker.report.targets import target_rows
 
 __all__ = ["render_model_card"]
 
@@ -29,6 +30,7 @@ def render_model_card(report: Report) -> str:
         f"| ONNX file | {byte_size(gained.onnx_dense.size_bytes)} | {byte_size(gained.onnx.size_bytes)} "
         f"| {share(gained.onnx.size_bytes / max(gained.onnx_dense.size_bytes, 1))} |",
         "",
+        *_targets(report),
         *([_plain(report.sparsity.summary), ""] if report.sparsity else []),
         f"Criterion `{report.recipe.prune.criterion}`, treatment: {', '.join(report.training.treatment) or 'none'}, "
         f"seed {report.recipe.seed}.",
@@ -43,6 +45,14 @@ def render_model_card(report: Report) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _targets(report: Report) -> list[str]:
+    rows = [
+        f"| {row.name} | {row.asked} | {row.reached}{f' ({row.interval})' if row.interval else ''} | {row.limit} |"
+        for row in target_rows(report.benefits.targets)
+    ]
+    return ["| target | asked | reached | limit |", "|---|---:|---:|---:|", *rows, ""] if rows else []
 
 
 def _quality(report: Report) -> list[str]:

@@ -1,6 +1,8 @@
 """prune: remove what the network can spare, in steps that survive a restart."""
 
+import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from worker.pruning.prune import Pruned, Unfinished, prune, unpruned
 from worker.pruning.schedule import milestones
 from worker.pruning.scoring import Scene
 from worker.pruning.sparsify import sparsify
+from worker.pruning.trial import Trial
 from worker.reporter import Portion, Reporter
 from worker.stages.laps import laps_of, steps_of
 from worker.stages.load import Data
@@ -103,19 +106,21 @@ class _Prune:
             return self._train(network, step, structure, selection, None, reporter)
 
         earlier = self._checkpoints.load(_UNITS)
-        return prune(
-            self._start,
-            recipe.prune,
-            recipe.target,
-            data.calibration if data else None,
-            data.task if data else "unlabelled",
-            recipe.seed,
-            reporter,
-            on_step=remember,
-            resume=Unfinished(Plan.model_validate(earlier.meta), earlier.tensors) if earlier else None,
-            between=between,
-            movement=self._movement,
-        )
+        with tempfile.TemporaryDirectory() as scratch:
+            return prune(
+                self._start,
+                recipe.prune,
+                recipe.target,
+                data.calibration if data else None,
+                data.task if data else "unlabelled",
+                recipe.seed,
+                reporter,
+                on_step=remember,
+                resume=Unfinished(Plan.model_validate(earlier.meta), earlier.tensors) if earlier else None,
+                between=between,
+                movement=self._movement,
+                trial=Trial(self._start, recipe.target, recipe.export.opset, Path(scratch), reporter),
+            )
 
     def weights(self, whole: Shrunk, first: int, reporter: Reporter) -> Shrunk:
         """Single weights of what the units have left. `first` is the number of steps that went before."""

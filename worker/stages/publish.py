@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from service.contract.recipe import Recipe
-from service.contract.report import Benefits, Report, Training
+from service.contract.report import Benefits, Report, TargetResult, Training
 from service.contract.resources import JobResult, Notice
 from worker.audit.audit import Evidence
 from worker.order import JobOrder, JobOutcome, MadeFile, UploadFile
@@ -43,6 +43,7 @@ class Findings:
     training: Training
     exported: Exported
     verified: Verified
+    targets: list[TargetResult]
     warnings: list[Notice]
 
 
@@ -85,6 +86,7 @@ def _benefits(found: Findings) -> Benefits:
     onnx, onnx_dense = found.exported.sizes
     compressed, compressed_dense = found.exported.compressed_sizes
     return Benefits(
+        targets=found.targets,
         macs=round(plan.macs),
         macs_dense=round(plan.dense_macs),
         macs_ratio=plan.macs_ratio,

@@ -8,7 +8,8 @@ from tests.worker.networks import NETWORKS
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.pruning.allocation import limits_of
-from worker.pruning.budget import budget_of, fit, uniform
+from worker.pruning.budget import Bound, Budget, fit, uniform
+from worker.pruning.measures import Summed
 
 WARNED: list[tuple[str, str]] = []
 
@@ -18,15 +19,23 @@ def structure_of(name: str) -> Structure:
     return analyze(network, example_inputs(network))
 
 
+def budget_of(structure: Structure, target: Target) -> Budget:
+    bounds, whole = [], structure.kept_channels(structure.everything())
+    for name, share in target.asked.items():
+        measure = Summed(structure.model, ((1.0, getattr(structure.model, name)),))
+        dense = float(measure.of(whole))
+        bounds.append(Bound(measure, dense, share * dense))
+    return Budget(tuple(bounds))
+
+
 def choose(structure: Structure, prune: Prune, target: Target, seed: int = 0) -> Selection | None:
     scores = np.random.default_rng(seed).random(structure.component_count + 1)
-    dense = structure.cost(structure.everything())
     limits = limits_of(structure, prune, lambda code, detail: WARNED.append((code, detail)))
     return fit(
         structure,
         limits,
         scores,
-        budget_of(dense, target),
+        budget_of(structure, target),
         structure.everything(),
         allocation="uniform" if prune.allocation == "uniform" else "global",
         per_cost=True,
