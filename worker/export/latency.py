@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from scipy.stats import binom
 from service.contract.report import LatencyRow
 from worker.export.session import open_session
 
-__all__ = ["compare_single", "measure_latency"]
+__all__ = ["Speedup", "compare_single", "measure_latency", "speedup"]
 
 _WARM_UP_RUNS = 2
 _FEWEST_RUNS = 5
 _MOST_RUNS = 200
-# A target is decided by an interval, and more runs make it narrow.
-_SECONDS_TO_DECIDE = 2.0
-_ROUNDS_TO_DECIDE = 4
-_MOST_RUNS_TO_DECIDE = 1000
+# A target is decided by intervals. Runs are added in rounds of this many seconds until these are narrow, for the time
+# that is usual or, where the target is still open, for the longest: a busy machine needs more runs.
+_SECONDS_OF_ROUND = 0.25
+_MOST_RUNS_OF_ROUND = 500
+_USUAL_ROUNDS, _MOST_ROUNDS = 8, 32
+_NARROW = 0.015  # width of an interval, relative to the median
 
 _DTYPES: dict[str, npt.DTypeLike] = {
     "tensor(float)": np.float32,
@@ -57,22 +60,43 @@ def measure_latency(
 
 
 def compare_single(
-    dense_onnx: Path,
-    pruned_onnx: Path,
-    decided: Callable[[LatencyRow], bool] = lambda _row: True,
-    seconds: float = _SECONDS_TO_DECIDE,
+    dense_onnx: Path, pruned_onnx: Path, decided: Callable[[LatencyRow], bool] = lambda _row: True
 ) -> LatencyRow:
     """One sample on one thread: what the targets `latency` and `speedup` are about.
 
-    Runs are added, `seconds` at a time, until they are `decided`, or four times that has passed: a busy machine needs
-    more of them for the same interval.
+    Measures for up to two seconds, or until the intervals are narrow, and for up to eight while it is not `decided`.
     """
     pair = _Pair(open_session(dense_onnx, 1), open_session(pruned_onnx, 1), batch=1, threads=1)
-    for _ in range(_ROUNDS_TO_DECIDE):
-        pair.run(seconds, _MOST_RUNS_TO_DECIDE)
-        if decided(pair.row()):
+    for number in range(1, _MOST_ROUNDS + 1):
+        pair.run(_SECONDS_OF_ROUND, _MOST_RUNS_OF_ROUND)
+        row = pair.row()
+        if (number >= _USUAL_ROUNDS or _is_narrow(row)) and decided(row):
             break
-    return pair.row()
+    return row
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Dense ÷ pruned, with its 95 % interval."""
+
+    middle: float
+    low: float
+    high: float
+
+
+def speedup(row: LatencyRow) -> Speedup:
+    """From the ratio of the medians, and the interval of the median of ratios run by run, widened to hold the former:
+    the two differ where a machine has a fast and a slow mode. Without an interval, from the quartiles."""
+    low, high = row.ratio_ci95 or (
+        row.pruned_iqr_ms[0] / row.dense_iqr_ms[1],
+        row.pruned_iqr_ms[1] / row.dense_iqr_ms[0],
+    )
+    return Speedup(1 / row.ratio, 1 / max(high, row.ratio), 1 / min(low, row.ratio))
+
+
+def _is_narrow(row: LatencyRow) -> bool:
+    pairs = ((row.ratio_ci95, row.ratio), (row.pruned_ci95_ms, row.pruned_ms))
+    return all(ends is not None and ends[1] - ends[0] <= _NARROW * middle for ends, middle in pairs)
 
 
 def _measure(

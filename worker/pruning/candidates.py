@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from service.contract.recipe import Target
+from worker.graph.memory import activation_memory
 from worker.graph.network import Network
 from worker.graph.structure import Selection, Structure
 from worker.graph.surgery import remove
 from worker.pruning.allocation import Limits
 from worker.pruning.budget import fit, least, uniform
 from worker.pruning.goals import MEASURED, Goal, goals_of, with_budget
+from worker.pruning.latency import layer_times
 from worker.pruning.reach import unreachable
 from worker.pruning.scoring import Scores
 from worker.pruning.settle import Settled, corrected, meets, settle
@@ -68,7 +70,13 @@ def reachable_goals(
 
     Raises TargetUnreachable.
     """
-    goals = goals_of(target, network, structure, None)
+    memory = times = None
+    if {"memory_bytes", "latency", "speedup"} & set(target.asked):
+        memory = activation_memory(network, structure)
+        if target.latency is not None or target.speedup is not None:
+            assert trial is not None
+            times = layer_times(structure, memory, trial.dense_ms)
+    goals = goals_of(target, network, structure, memory, times)
     smallest = uniform(structure, limits, 0.0)
     kept = structure.kept_channels(smallest)
     beyond = {goal.name for goal in goals if goal.predicted(kept) > goal.most}

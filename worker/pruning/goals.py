@@ -5,7 +5,6 @@ from typing import Literal
 
 from service.contract.recipe import Target
 from worker.graph.cost import Counts
-from worker.graph.memory import activation_memory
 from worker.graph.network import Network
 from worker.graph.sizes import file_size
 from worker.graph.structure import Structure
@@ -57,9 +56,11 @@ class Goal:
         return replace(self, measure=Scaled(self.measure, measured / predicted))
 
 
-def goals_of(target: Target, network: Network, structure: Structure, times: Measure | None) -> tuple[Goal, ...]:
-    """Every target but `sparsity`. `times` predicts milliseconds, where such a target is asked; its answer for the
-    whole network is what the dense one was measured to take."""
+def goals_of(
+    target: Target, network: Network, structure: Structure, memory: Measure | None = None, times: Measure | None = None
+) -> tuple[Goal, ...]:
+    """Every target but `sparsity`. `memory` answers bytes of activations and `times` predicts milliseconds, where such
+    targets are asked; what `times` answers for the whole network is what the dense one was measured to take."""
     whole = structure.kept_channels(structure.everything())
     goals = []
     for name, asked in target.asked.items():
@@ -71,7 +72,8 @@ def goals_of(target: Target, network: Network, structure: Structure, times: Meas
                 size = file_size(network, structure)
                 goals.append(_goal(name, asked, Summed(size.model, size.parts), whole))
             case "memory_bytes":
-                goals.append(_goal(name, asked, activation_memory(network, structure), whole))
+                assert memory is not None
+                goals.append(_goal(name, asked, memory, whole))
             case "latency" | "speedup":
                 assert times is not None
                 goals.append(_goal(name, asked, times, whole))

@@ -30,7 +30,7 @@ def unreachable(
             middle, worst = reading.middle[goal.name], reading.worst[goal.name]
             reached, how = in_words(goal, worst), ""
             if worst != middle:
-                how = f" (measured {in_words(goal, middle)}, and the end of its 95 % interval counts)"
+                how = f" (measured {in_words(goal, middle)}, and the unfavourable end of its 95 % interval counts)"
         parts.append(f"{goal.name} {asked} was asked and {reached} can be reached{how}")
     return TargetUnreachable(
         f"{'; '.join(parts)} under the rules of the recipe. Ask for less (a larger target, a smaller speedup), "

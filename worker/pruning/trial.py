@@ -8,7 +8,7 @@ import torch
 
 from service.contract.recipe import Target
 from service.contract.report import LatencyRow
-from worker.export.latency import compare_single
+from worker.export.latency import compare_single, speedup
 from worker.export.onnx import write_onnx
 from worker.graph.network import Network
 from worker.pruning.goals import GoalName
@@ -64,9 +64,11 @@ class Trial:
 
 def readings(row: LatencyRow, dense_ms: float) -> dict[GoalName, tuple[float, float]]:
     """(middle, unfavourable end) in milliseconds; those of a speedup as if the dense model took `dense_ms`."""
-    slowest = row.pruned_ci95_ms[1] if row.pruned_ci95_ms else row.pruned_iqr_ms[1]
-    ratio = row.ratio_ci95[1] if row.ratio_ci95 else row.pruned_iqr_ms[1] / row.dense_iqr_ms[0]
-    return {"latency": (row.pruned_ms, slowest), "speedup": (row.ratio * dense_ms, ratio * dense_ms)}
+    faster = speedup(row)
+    return {
+        "latency": (row.pruned_ms, row.pruned_ci95_ms[1] if row.pruned_ci95_ms else row.pruned_iqr_ms[1]),
+        "speedup": (dense_ms / faster.middle, dense_ms / faster.low),
+    }
 
 
 def _tell_apart(network: Network) -> None:

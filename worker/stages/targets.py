@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.contract.recipe import Target
 from service.contract.report import LatencyRow, Sparsity, TargetResult
 from worker.errors import TargetUnreachable
-from worker.export.latency import compare_single
+from worker.export.latency import compare_single, speedup
 from worker.pruning.plan import Plan
 from worker.stages.export import Exported
 
@@ -53,9 +53,9 @@ def _timed(target: Target, exported: Exported) -> LatencyRow:
 
     def decided(row: LatencyRow) -> bool:
         times = _times(row)
-        latency, speedup = (_worst(*times["latency"], 1), _worst(*times["speedup"], 0))
-        return (target.latency is None or latency <= target.latency) and (
-            target.speedup is None or speedup >= target.speedup
+        slowest, least_gain = _worst(*times["latency"], 1), _worst(*times["speedup"], 0)
+        return (target.latency is None or slowest <= target.latency) and (
+            target.speedup is None or least_gain >= target.speedup
         )
 
     return compare_single(exported.dense_onnx, exported.onnx, decided)
@@ -63,8 +63,11 @@ def _timed(target: Target, exported: Exported) -> LatencyRow:
 
 def _times(row: LatencyRow) -> dict[str, tuple[float, list[float] | None]]:
     """Middle and interval of both targets in time."""
-    faster = [1 / row.ratio_ci95[1], 1 / row.ratio_ci95[0]] if row.ratio_ci95 else None
-    return {"latency": (row.pruned_ms, row.pruned_ci95_ms), "speedup": (1 / row.ratio, faster)}
+    faster = speedup(row)
+    return {
+        "latency": (row.pruned_ms, row.pruned_ci95_ms or row.pruned_iqr_ms),
+        "speedup": (faster.middle, [faster.low, faster.high]),
+    }
 
 
 def _worst(middle: float, interval: list[float] | None, end: int) -> float:
