@@ -1,6 +1,7 @@
 """How long single layers take in ONNX Runtime, many at once."""
 
 import json
+import math
 import re
 import tempfile
 import time
@@ -41,11 +42,20 @@ class Kernel:
 
 def time_kernels(kernels: Sequence[Kernel]) -> list[float]:
     """Milliseconds of each kernel on one thread, from the profiler of ONNX Runtime: what it takes inside a network,
-    without the conversion of layouts around it. Kernels of one model run side by side, independent of each other."""
-    times: list[float] = []
-    for some in _portions(kernels):
-        times += _run(some)
-    return times
+    without the conversion of layouts around it. NaN for what does not run on its own."""
+    return [time for some in _portions(kernels) for time in _timed(some)]
+
+
+def _timed(kernels: list[Kernel]) -> list[float]:
+    """Kernels of one model are independent of each other, but one that is refused spoils the model for all."""
+    try:
+        return _run(kernels)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 -- ONNX Runtime has a type for every reason; an upload chooses the attributes
+        if len(kernels) == 1:
+            return [math.nan]
+        return [time for kernel in kernels for time in _timed([kernel])]
 
 
 def _portions(kernels: Sequence[Kernel]) -> Iterator[list[Kernel]]:

@@ -107,7 +107,7 @@ class LayerTimes:
 
 def layer_times(structure: Structure, memory: ActivationMemory, dense_ms: float) -> LayerTimes:
     """Time every layer of the network at a grid of widths, each kind of layer once. The whole takes `dense_ms`, and
-    what its layers do not take is the rest."""
+    what its layers do not take, or cannot be timed alone, is the rest."""
     layers = list(wide_layers(structure))
     grids = [(_grid(layer.incoming), _grid(layer.outgoing)) for layer in layers]
     wanted = {
@@ -120,9 +120,11 @@ def layer_times(structure: Structure, memory: ActivationMemory, dense_ms: float)
     tables = []
     for layer, (incoming, outgoing) in zip(layers, grids, strict=True):
         found = np.array([[times[kernel] for kernel in row] for row in _kernels(layer, incoming, outgoing)])
-        tables.append(_Table(incoming, outgoing, np.maximum.accumulate(np.maximum.accumulate(found, 0), 1)))
+        if not np.isnan(found).any():
+            rising = np.maximum.accumulate(np.maximum.accumulate(found, 0), 1)
+            tables.append((layer, _Table(incoming, outgoing, rising)))
     whole = structure.kept_channels(structure.everything())
-    alone = LayerTimes(structure, tuple(zip(layers, tables, strict=True)), memory)
+    alone = LayerTimes(structure, tuple(tables), memory)
     total = float(alone.of(whole))
     scale = min(1.0, _MOST_OF_ALL * dense_ms / total) if total else 1.0
     return LayerTimes(structure, alone.layers, memory, scale, dense_ms - scale * total)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,13 @@ _CONVOLUTIONS = frozenset(
     getattr(getattr(aten, f"conv{n}d"), form) for n in (1, 2, 3) for form in ("default", "padding")
 )
 _TRANSPOSED = frozenset({aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input})
-_PRODUCTS = {aten.linear.default: "input", aten.matmul.default: "self", aten.mm.default: "self"}
+_PRODUCTS = {
+    aten.linear.default: ("input", "weight"),
+    aten.matmul.default: ("self", "other"),
+    aten.mm.default: ("self", "mat2"),
+    aten.addmm.default: ("mat1", "mat2"),
+}
+"""Names of the two operands. The weight of `linear` has its outputs first, those of the others last."""
 
 
 @dataclass(frozen=True)
@@ -77,60 +84,64 @@ class WideLayer:
 def wide_layers(structure: Structure) -> Iterator[WideLayer]:
     """Every convolution and every product with a weight. What else there is in a network takes time, too."""
     for node in structure.graph.nodes:
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-            continue
-        arguments = bind(node)
-        name = _PRODUCTS.get(node.target, "input")
-        source, weight = (arguments.get(key) for key in (name, "weight"))
-        if node.target in (aten.matmul.default, aten.mm.default):
-            weight = arguments.get("other", arguments.get("mat2"))
-        flows = [structure.flows.get(getattr(each, "name", "")) for each in (source, weight, node)]
-        entering, parameter, leaving = flows
-        if not (isinstance(entering, Value) and isinstance(parameter, Weight) and isinstance(leaving, Value)):
-            continue
-        needs = structure.liveness.nodes.get(node.name, ALWAYS)
-        if node.target in _CONVOLUTIONS | _TRANSPOSED and len(entering.shape) == len(parameter.shape):
-            transposed = node.target in _TRANSPOSED
-            groups = int(arguments.get("groups", 1))
-            if transposed and groups > 1:
-                continue
-            yield WideLayer(
-                needs,
-                _count(structure, entering, 1),
-                _count(structure, leaving, 1),
-                Kernel(
-                    "ConvTranspose" if transposed else "Conv",
-                    (1, *entering.shape[1:]),
-                    parameter.shape,
-                    tuple(_attributes(arguments, len(parameter.shape) - 2, groups)),
-                ),
-                groups,
-                groups > 1 and prefers_whole_groups(groups, entering.shape[1] // groups),
-            )
-        elif node.target in _PRODUCTS and len(parameter.shape) == 2:
-            last = len(entering.shape) - 1
-            gemm = node.target is aten.linear.default and last == 1
-            shape = parameter.shape if gemm or node.target is not aten.linear.default else parameter.shape[::-1]
-            yield WideLayer(
-                needs,
-                _count(structure, entering, last),
-                _count(structure, leaving, last),
-                Kernel("Gemm" if gemm else "MatMul", entering.shape, tuple(shape), (("transB", 1),) if gemm else ()),
-            )
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            arguments = bind(node)
+            operands = [arguments.get(name) for name in _PRODUCTS.get(node.target, ("input", "weight"))]
+            flows = [structure.flows.get(getattr(each, "name", "")) for each in (*operands, node)]
+            entering, weight, leaving = flows
+            if isinstance(entering, Value) and isinstance(weight, Weight) and isinstance(leaving, Value):
+                needs = structure.liveness.nodes.get(node.name, ALWAYS)
+                found = _Layer(structure, needs, entering, weight.shape, leaving)
+                if node.target in _CONVOLUTIONS | _TRANSPOSED and len(entering.shape) == len(weight.shape):
+                    yield from found.convolution(arguments, transposed=node.target in _TRANSPOSED)
+                elif node.target in _PRODUCTS and len(weight.shape) == 2:
+                    yield found.product(outputs_first=node.target is aten.linear.default)
 
 
-def _count(structure: Structure, value: Value, axis: int) -> Count:
-    sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
-    per_group = np.zeros(len(sizes))
-    if value.tracked == [axis]:
-        groups = structure.group_of[value.labels.reshape(-1)]
-        per_group = np.bincount(groups[groups >= 0], minlength=len(sizes)) / np.maximum(sizes, 1.0)
-    return Count(value.shape[axis] - float(per_group @ sizes), per_group, value.shape[axis])
+@dataclass(frozen=True)
+class _Layer:
+    """A call of a layer: what enters, the shape of its weight, what leaves."""
+
+    structure: Structure
+    needs: Needs
+    entering: Value
+    weight: tuple[int, ...]
+    leaving: Value
+
+    def convolution(self, arguments: dict[str, Any], *, transposed: bool) -> Iterator[WideLayer]:
+        groups = int(arguments.get("groups", 1))
+        if transposed and groups > 1:
+            return
+        attributes = tuple(_attributes(arguments, len(self.weight) - 2, groups))
+        shape = (1, *self.entering.shape[1:])
+        yield WideLayer(
+            self.needs,
+            self._count(self.entering, 1),
+            self._count(self.leaving, 1),
+            Kernel("ConvTranspose" if transposed else "Conv", shape, self.weight, attributes),
+            groups,
+            groups > 1 and prefers_whole_groups(groups, self.entering.shape[1] // groups),
+        )
+
+    def product(self, *, outputs_first: bool) -> WideLayer:
+        """As the exporter writes it: a linear layer on vectors is a Gemm, all else a MatMul."""
+        last = len(self.entering.shape) - 1
+        gemm = outputs_first and last == 1
+        shape = self.weight if gemm or not outputs_first else self.weight[::-1]
+        kernel = Kernel("Gemm" if gemm else "MatMul", self.entering.shape, shape, (("transB", 1),) if gemm else ())
+        return WideLayer(self.needs, self._count(self.entering, last), self._count(self.leaving, last), kernel)
+
+    def _count(self, value: Value, axis: int) -> Count:
+        structure = self.structure
+        sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
+        per_group = np.zeros(len(sizes))
+        if value.tracked == [axis]:
+            groups = structure.group_of[value.labels.reshape(-1)]
+            per_group = np.bincount(groups[groups >= 0], minlength=len(sizes)) / np.maximum(sizes, 1.0)
+        return Count(value.shape[axis] - float(per_group @ sizes), per_group, value.shape[axis])
 
 
-def _attributes(
-    arguments: dict[str, object], rank: int, groups: int
-) -> Iterator[tuple[str, int | str | tuple[int, ...]]]:
+def _attributes(arguments: dict[str, Any], rank: int, groups: int) -> Iterator[tuple[str, int | str | tuple[int, ...]]]:
     padding = arguments.get("padding", 0)
     yield "group", groups
     yield "strides", _sizes(arguments.get("stride", 1), rank)
