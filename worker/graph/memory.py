@@ -101,13 +101,14 @@ class ActivationMemory:
         for block, present in zip(structure.blocks, blocks, strict=True):
             selection[block.component] = present
         # A sum that is left out is read as its skip, and so are its views.
+        stand_ins = structure.stand_ins(selection)
         stands_for: dict[int, int] = {}
-        for add, skip in structure.stand_ins(selection).items():
+        for add, skip in stand_ins.items():
             stands_for |= dict(zip(held[add], held[skip], strict=True))
         end = len(held) - 1
         first, last = np.full(len(self.base), end + 1), np.full(len(self.base), -1)
         for position, node in enumerate(structure.graph.nodes):
-            if node.op != "placeholder" and not structure.keeps_node(node.name, selection):
+            if node.name in stand_ins or not structure.liveness.keeps_node(node.name, blocks):
                 continue
             for storage in _storages(held[node.name], stands_for):
                 first[storage] = min(first[storage], 0 if node.op == "placeholder" else position)

@@ -7,7 +7,7 @@ import pytest
 from service.contract.plan import plan
 from service.contract.reach import reach_for, reach_of
 from service.contract.recipe import Prune, Recipe
-from service.contract.resolve import resolve
+from service.contract.resolve import Unresolvable, resolve
 from service.contract.resources import (
     DatasetProfile,
     GranularityReach,
@@ -137,3 +137,51 @@ def test_what_will_not_be_as_expected_is_said_beforehand() -> None:
     unlabelled = DATASET_PROFILE.model_copy(update={"labels": "none", "classes": None})
     assert "no-labels-for-criterion" in codes(planned({"macs": 0.6}, data=unlabelled))
     assert "statistics-change" in codes(planned({"macs": 0.6}, {"granularity": ["channel", "embedding"]}))
+
+
+def test_targets_in_bytes_have_estimates_and_limits() -> None:
+    found = planned({"size_bytes": 2400, "memory_bytes": 700})
+    # Memory of 700 is met further along the curve than a file of 2400.
+    assert [(each.name, each.estimate, each.limit) for each in found.targets] == [
+        ("size_bytes", pytest.approx(2400), 800.0),
+        ("memory_bytes", pytest.approx(600), 300.0),
+    ]
+    assert found.estimate.size_bytes == 2400
+
+
+def test_what_a_machine_decides_is_left_to_the_job() -> None:
+    found = planned({"latency": 2.5, "speedup": 3.0})
+    assert [(each.name, each.asked, each.estimate, each.limit) for each in found.targets] == [
+        ("latency", 2.5, None, None),
+        ("speedup", 3.0, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "pointer", "said"),
+    [
+        ({"memory_bytes": 299}, "target-unreachable", "memory_bytes", "299 is below 300"),
+        ({"size_bytes": 700}, "target-unreachable", "size_bytes", "700 is below 800"),
+        ({"memory_bytes": 900}, "recipe-invalid", "memory_bytes", "has 900 bytes already"),
+        ({"size_bytes": 5000}, "recipe-invalid", "size_bytes", "has 4000 bytes already"),
+    ],
+)
+def test_bytes_that_are_out_of_reach_or_there_already_are_refused(
+    target: dict[str, Any], code: str, pointer: str, said: str
+) -> None:
+    with pytest.raises(Unresolvable) as caught:
+        planned(target)
+    assert caught.value.code == code
+    assert [error.pointer for error in caught.value.errors] == [f"#/recipe/target/{pointer}"]
+    assert said in caught.value.errors[0].detail
+
+
+def test_a_file_a_little_below_the_estimated_limit_is_left_to_the_job() -> None:
+    assert planned({"size_bytes": 750}).targets[0].limit == 800
+
+
+@pytest.mark.parametrize("name", ["size_bytes", "memory_bytes", "latency", "speedup"])
+def test_zeros_do_not_change_bytes_of_files_or_times(name: str) -> None:
+    with pytest.raises(Unresolvable) as caught:
+        planned({name: 500}, {"granularity": "unstructured"})
+    assert "#/recipe/prune/granularity" in [error.pointer for error in caught.value.errors]
