@@ -56,6 +56,7 @@ def test_a_job_with_a_memory_limit_ships_a_model_that_needs_no_more(uploads: Upl
     assert 0.3 * dense < shipped <= dense // 2
 
 
+@pytest.mark.slow
 def test_two_targets_are_both_met(uploads: Uploads, tmp_path: Path) -> None:
     found = results(finished(uploads, tmp_path, {"params": 0.9, "size_bytes": 16_000, "memory_bytes": 7000}))
     assert found["params"].reached <= 0.9
@@ -68,7 +69,6 @@ def test_two_targets_are_both_met(uploads: Uploads, tmp_path: Path) -> None:
     [
         ({"size_bytes": 2000}, r"size_bytes 2000 was asked and \d{4} can be reached under"),
         ({"memory_bytes": 400}, r"memory_bytes 400 was asked and \d+ can be reached under"),
-        ({"macs": 0.9, "size_bytes": 2000}, r"size_bytes 2000 was asked and \d{4} can be reached under"),
     ],
 )
 def test_what_cannot_be_reached_fails_and_says_what_can(
@@ -78,6 +78,7 @@ def test_what_cannot_be_reached_fails_and_says_what_can(
         finished(uploads, tmp_path, target)
 
 
+@pytest.mark.slow
 def test_the_limit_that_a_failure_names_is_reached_when_asked_for(uploads: Uploads, tmp_path: Path) -> None:
     with pytest.raises(TargetUnreachable) as caught:
         finished(uploads, tmp_path / "first", {"size_bytes": 2000})

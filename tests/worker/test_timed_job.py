@@ -45,6 +45,7 @@ def test_a_speedup_is_measured_and_met_together_with_macs(wide: Uploads, tmp_pat
     assert found["macs"].reached <= 0.8
 
 
+@pytest.mark.slow
 def test_a_latency_is_measured_and_met(wide: Uploads, tmp_path: Path) -> None:
     write_onnx(read_pt2(wide[0].path, LIMITS), tmp_path / "dense.onnx")
     dense = compare_single(tmp_path / "dense.onnx", tmp_path / "dense.onnx").dense_ms
@@ -54,15 +55,7 @@ def test_a_latency_is_measured_and_met(wide: Uploads, tmp_path: Path) -> None:
     assert found.ci95[0] <= found.reached <= found.ci95[1] <= 0.9 * dense
 
 
-@pytest.mark.parametrize(
-    ("target", "said"),
-    [
-        ({"latency": 1e-6}, r"latency 1e-06 ms was asked and \d[\d.]* ms can be reached"),
-        ({"speedup": 900}, r"speedup 900 was asked and \d+\.\d\d can be reached"),
-    ],
-)
-def test_a_time_that_cannot_be_reached_fails_with_the_time_that_can(
-    wide: Uploads, tmp_path: Path, target: dict[str, float], said: str
-) -> None:
+def test_times_that_cannot_be_reached_fail_with_those_that_can(wide: Uploads, tmp_path: Path) -> None:
+    said = r"latency 1e-06 ms was asked and \d[\d.]* ms can be .*; speedup 900 was asked and \d+\.\d\d can be reached"
     with pytest.raises(TargetUnreachable, match=said):
-        finished(wide, tmp_path, target, prune=prune(8))
+        finished(wide, tmp_path, {"latency": 1e-6, "speedup": 900}, prune=prune(8))

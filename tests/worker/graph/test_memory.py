@@ -9,6 +9,7 @@ from torch import Tensor, fx
 
 from tests.worker.graph.test_blocks import drop, network_of, structure_of
 from tests.worker.graph.test_equivalence import draw
+from tests.worker.zoo import ZOO
 from worker.graph.memory import activation_memory
 from worker.graph.network import Network
 from worker.graph.normalization import fold_batch_norms
@@ -46,14 +47,12 @@ def measured(network: Network) -> int:
     return watching.peak
 
 
-NETS = [
-    "resnet", "resnext", "resnet-padded", "mobilenet-v3", "densenet", "shufflenet", "unet", "detector", "inception",
-    "convnext", "vit", "swin", "bert", "llama-fused", "t5", "lstm", "conv1d",
-]  # fmt: skip
+NETS = ("resnet", "resnext", "mobilenet-v3", "densenet", "unet", "swin", "bert", "lstm")
+SLOW = tuple(name for name in ZOO if name not in NETS)
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # of torch.export, about recurrent layers
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [*NETS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_the_peak_is_that_of_a_run(name: str) -> None:
     network, structure = network_of(name), structure_of(name)
     memory = activation_memory(network, structure)

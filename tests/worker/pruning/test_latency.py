@@ -13,7 +13,7 @@ from worker.graph.surgery import remove
 from worker.pruning.latency import LayerTimes, layer_times
 from worker.pruning.widths import wide_layers
 
-NETS = ["mobilenet-v3", "resnext", "shufflenet", "vit", "unet", "t5"]
+NETS = ["mobilenet-v3", "resnext", "unet", "bert"]
 
 
 def times_of(name: str) -> LayerTimes:
@@ -26,18 +26,17 @@ def test_a_layer_is_timed_in_the_shapes_that_pruning_leaves(name: str) -> None:
     selection = draw(structure, 0.5, 0)
     kept = structure.kept_channels(selection)
     left = dict(remove(network_of(name), structure, selection).parameters())
-    shapes = sorted(tuple(left[layer.weight].shape) for layer in structure.layers)
+    # The table of an embedding is no layer that multiplies.
+    layers = [layer for layer in structure.layers if layer.op != "embedding"]
     kernels = [
         layer.at(round(float(layer.incoming.of(kept))), round(float(layer.outgoing.of(kept))))
         for layer in wide_layers(structure)
     ]
-    found = sorted(kernel.weight[::-1] if kernel.op == "MatMul" else kernel.weight for kernel in kernels)
-    # The table of an embedding is no layer that multiplies, and a projection may run more than once.
-    assert set(found) <= set(shapes)
-    assert len(set(found)) >= len(set(shapes)) - 2
+    found = {kernel.weight[::-1] if kernel.op == "MatMul" else kernel.weight for kernel in kernels}
+    assert found == {tuple(left[layer.weight].shape) for layer in layers}
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v3", "vit"])
+@pytest.mark.parametrize("name", ["mobilenet-v3", "bert"])
 def test_the_whole_takes_what_was_measured_and_less_of_it_less(name: str) -> None:
     structure, times = structure_of(name), times_of(name)
     states = np.stack([structure.kept_channels(draw(structure, share, 0)) for share in (0.0, 0.3, 0.6)])

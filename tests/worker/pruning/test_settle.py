@@ -8,6 +8,7 @@ import pytest
 from service.contract.recipe import Prune, Target
 from tests.worker.networks import NETWORKS
 from worker.errors import TargetUnreachable
+from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.pruning.allocation import Limits, limits_of
@@ -19,9 +20,13 @@ from worker.pruning.trial import Reading
 
 
 @cache
+def network() -> Network:
+    return NETWORKS["conv-resnet"]()
+
+
+@cache
 def structure() -> Structure:
-    network = NETWORKS["conv-resnet"]()
-    return analyze(network, example_inputs(network))
+    return analyze(network(), example_inputs(network()))
 
 
 @cache
@@ -54,7 +59,7 @@ def settled(machine: Machine, latency: float) -> Settled:
     def propose(goals: tuple[Goal, ...]) -> Selection | None:
         return fit(structure(), limits(), scores, with_budget(goals), whole, allocation="global", per_cost=False)
 
-    goals = goals_of(Target(latency=latency), NETWORKS["conv-resnet"](), structure(), None, times())
+    goals = goals_of(Target(latency=latency), network(), structure(), None, times())
     return settle(structure(), goals, least(structure(), limits(), scores, whole), propose, machine)
 
 
