@@ -25,8 +25,8 @@ _OPSET, _IR_VERSION = 20, 10
 _WARM_UP_RUNS = 2
 _FEWEST_RUNS, _MOST_RUNS = 5, 25
 _SECONDS = 1.0
-# Values of one model: weights and results of all its kernels, 256 MB.
-_MOST_VALUES = 2**26
+# Values of one model: weights and results of all its kernels, 128 MB.
+_MOST_VALUES = 2**25
 _ERRORS_ONLY = 3
 
 

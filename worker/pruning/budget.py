@@ -77,7 +77,9 @@ def fit(
 def least(structure: Structure, limits: Limits, scores: Scores, start: Selection) -> Selection:
     """The smallest part of `start` that the limits allow, of the best channels."""
     search = _Search(structure, limits, scores, Budget(()), start, "global", False)
-    search.strip()
+    if not search.strip():
+        while search.remove_one():
+            pass
     return search.selection()
 
 

@@ -85,7 +85,7 @@ def reachable_goals(
     if beyond:
         assert trial is not None
         reading = trial(remove(network, structure, smallest))
-        if not meets(goals, reading):
+        if not meets(goals, reading, kept):
             raise unreachable(structure, goals, smallest, reading)
         goals = corrected(structure, goals, smallest, reading)
     return goals

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker.graph.cost import Counts
 from worker.graph.structure import Selection, Structure
 from worker.pruning.goals import MEASURED, Goal
 from worker.pruning.reach import unreachable
@@ -49,7 +50,7 @@ def settle(
             break
         tried.append(chosen)
         reading = read(chosen)
-        met = meets(goals, reading)
+        met = meets(goals, reading, structure.kept_channels(chosen))
         if met and (best is None or structure.cost(chosen).macs > structure.cost(best.selection).macs):
             best = Settled(chosen, reading, goals)
         if not met and (chosen == smallest).all():
@@ -59,7 +60,7 @@ def settle(
         goals = corrected(structure, goals, chosen, reading)
     if best is None:
         reading = read(smallest)
-        if not meets(goals, reading):
+        if not meets(goals, reading, structure.kept_channels(smallest)):
             raise unreachable(structure, goals, smallest, reading)
         best = Settled(smallest, reading, goals)
     return Settled(best.selection, best.reading, goals)
@@ -73,9 +74,12 @@ def corrected(
     return tuple(goal.corrected(kept, reading.worst[goal.name]) if goal.name in MEASURED else goal for goal in goals)
 
 
-def meets(goals: tuple[Goal, ...], reading: Reading) -> bool:
-    """Whether the unfavourable end of everything that was measured is at or below what is asked."""
-    return all(reading.worst[goal.name] <= goal.most for goal in goals if goal.name in MEASURED)
+def meets(goals: tuple[Goal, ...], reading: Reading, kept: Counts) -> bool:
+    """Whether what keeps `kept`, (groups,), is at or below every goal, with the unfavourable end of what was measured
+    of it."""
+    return all(
+        (reading.worst[goal.name] if goal.name in MEASURED else goal.predicted(kept)) <= goal.most for goal in goals
+    )
 
 
 def _close(goals: tuple[Goal, ...], reading: Reading) -> bool:

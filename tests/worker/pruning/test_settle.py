@@ -53,13 +53,13 @@ class Machine:
         return Reading({"latency": self.tried[-1]}, {"latency": 1.01 * self.tried[-1]})
 
 
-def settled(machine: Machine, latency: float) -> Settled:
+def settled(machine: Machine, latency: float, **more: float) -> Settled:
     whole, scores = structure().everything(), np.random.default_rng(0).random(structure().component_count + 1)
 
     def propose(goals: tuple[Goal, ...]) -> Selection | None:
         return fit(structure(), limits(), scores, with_budget(goals), whole, allocation="global", per_cost=False)
 
-    goals = goals_of(Target(latency=latency), network(), structure(), None, times())
+    goals = goals_of(Target(latency=latency, **more), network(), structure(), None, times())
     return settle(structure(), goals, least(structure(), limits(), scores, whole), propose, machine)
 
 
@@ -84,3 +84,11 @@ def test_a_limit_is_what_was_measured_of_the_least() -> None:
 def test_what_is_met_already_is_left_whole() -> None:
     found = settled(Machine(1.0, 0.0), 11.0)
     assert found.selection.all()
+
+
+def test_what_is_exact_holds_whatever_is_measured() -> None:
+    found = settled(Machine(0.5, 0.0), 9.0, macs=0.4)
+    dense = structure().cost(structure().everything())
+    assert 0.35 * dense.macs < structure().cost(found.selection).macs <= 0.4 * dense.macs
+    with pytest.raises(TargetUnreachable, match=r"macs 0\.001 was asked and 0\.\d+ can be reached"):
+        settled(Machine(0.5, 0.0), 9.0, macs=0.001)
