@@ -35,7 +35,7 @@ def prune(round_to: int) -> dict[str, object]:
 
 
 def test_a_speedup_is_measured_and_met_together_with_macs(wide: Uploads, tmp_path: Path) -> None:
-    report = finished(wide, tmp_path, {"speedup": 1.5, "macs": 0.8}, prune=prune(8))
+    report = finished(wide, tmp_path, {"speedup": 1.5, "macs": 0.8}, prune=prune(32))
     found = results(report)
     speedup = found["speedup"]
     assert speedup.ci95 is not None
