@@ -96,7 +96,7 @@ def prune(
         load_weights(current, resume.weights)
     goals = (
         ()
-        if resume is not None and resume.plan.complete
+        if resume is not None and resume.plan.complete and targets
         else reachable_goals(network, structure, limits, target, trial)
     )
     candidates = Candidates(structure, limits, recipe_prune.allocation == "uniform", criterion.per_cost)
@@ -128,6 +128,8 @@ def prune(
             on_step(_plan(structure, recipe_prune, target, selection, steps, targets, complete=complete), current)
         if between is not None and not complete:
             current = between(current, index, structure, selection)
+    if not targets:  # the checkpoint of an earlier version
+        targets = _targets(structure, limits, goals, selection, None)
     if selection.all():
         raise NothingRemoved(_why_nothing(structure, limits))
     error = _check(network, structure, selection)
