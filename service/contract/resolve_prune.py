@@ -11,7 +11,6 @@ __all__ = ["DEFAULT_STRUCTURED", "resolve_prune"]
 
 DEFAULT_STRUCTURED: tuple[Granularity, ...] = ("channel", "head", "neuron")
 _NEED_SAMPLES = {"sensitivity"}
-_FOR_UNITS = ("global", "uniform")
 _SHARE_TOLERANCE = 1e-9
 
 Error = tuple[str, str]
@@ -131,12 +130,6 @@ def _scores(chosen: CriterionInfo, prune: Prune, others: str) -> Iterator[str]:
 
 
 def _allocation(prune: Prune, dataset: DatasetProfile | None) -> Iterator[Error]:
-    if prune.structured and prune.allocation not in _FOR_UNITS:
-        yield (
-            "#/recipe/prune/allocation",
-            f"{prune.allocation!r} allots single weights, and {_names(prune.structured)} removes whole units: use "
-            f"{' or '.join(map(repr, _FOR_UNITS))}",
-        )
     if prune.allocation in _NEED_SAMPLES and dataset is None:
         yield (
             "#/recipe/prune/allocation",

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from service.contract.recipe import Prune, Structured
-from worker.graph.structure import Group, Layer, Structure
+from worker.graph.structure import Group, Layer, Selection, Structure
 
-__all__ = ["Limits", "limits_of", "requested_keep"]
+__all__ = ["Limits", "held_layers", "limits_of", "requested_keep"]
 
 DEFAULT: tuple[Structured, ...] = ("channel", "head", "neuron")
 
@@ -62,6 +62,21 @@ def limits_of(structure: Structure, prune: Prune, warn: Callable[[str, str], Non
             if allowed and entry.parameter is None and entry.numbers.tolist() == [block.component]:
                 floor[slot] = 0.0
     return Limits(np.array(step, dtype=np.int64), floor, may_shrink)
+
+
+def held_layers(structure: Structure, limits: Limits, selection: Selection) -> list[str]:
+    """Layers that lost channels and could not lose another block, because of what they have to keep."""
+    kept = structure.kept_channels(selection)
+    counts = structure.model.counts(kept)
+    held = []
+    for layer in structure.layers:
+        if layer.slot is None or counts[layer.slot] >= layer.channels:
+            continue
+        entries = structure.model.per_group[layer.slot]
+        free = (entries > 0) & limits.may_shrink & (kept > 0)
+        if free.any() and (counts[layer.slot] - (entries * limits.step)[free] < limits.floor[layer.slot]).all():
+            held.append(layer.name)
+    return held
 
 
 def _may_shrink(structure: Structure, group: Group, prune: Prune) -> bool:

@@ -1,13 +1,13 @@
 """Which channels go to meet a target: blocks of the least important ones, until the cost is at or below it."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.graph.structure import Selection, Structure
 from worker.pruning.allocation import Limits
+from worker.pruning.block_prices import ByShare, Pricing
 from worker.pruning.measures import Measure
 from worker.pruning.scoring import Scores
 
@@ -52,18 +52,15 @@ def fit(
     scores: Scores,
     budget: Budget,
     start: Selection,
-    *,
-    allocation: Literal["global", "uniform"],
-    per_cost: bool,
+    pricing: Pricing,
 ) -> Selection | None:
     """The part of `start` that meets the budget, or None when the limits do not allow it.
 
-    Blocks are removed greedily, of those that help with what is not met yet. With the allocation `global` the next
-    block is the one with the least score, per saved cost where `per_cost`; with `uniform` it comes from the group that
-    has kept the largest share. Since the last blocks may have been larger than needed, removed blocks then come back,
-    best first, as long as the budget stays met.
+    Blocks of the least `scores` within each group are removed greedily, the cheapest first by `pricing`, of those that
+    help with what is not met yet. Since the last blocks may have been larger than needed, removed blocks then come
+    back, best first, as long as the budget stays met.
     """
-    search = _Search(structure, limits, scores, budget, start, allocation, per_cost)
+    search = _Search(structure, limits, scores, budget, start, pricing)
     while not search.met():
         if not search.remove_one():
             if not search.strip():
@@ -76,7 +73,8 @@ def fit(
 
 def least(structure: Structure, limits: Limits, scores: Scores, start: Selection) -> Selection:
     """The smallest part of `start` that the limits allow, of the best channels."""
-    search = _Search(structure, limits, scores, Budget(()), start, "global", False)
+    sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
+    search = _Search(structure, limits, scores, Budget(()), start, ByShare(sizes))
     if not search.strip():
         while search.remove_one():
             pass
@@ -115,19 +113,15 @@ class _Search:
         scores: Scores,
         budget: Budget,
         start: Selection,
-        allocation: Literal["global", "uniform"],
-        per_cost: bool,
+        pricing: Pricing,
     ) -> None:
         self._structure, self._model, self._limits, self._budget = structure, structure.model, limits, budget
-        self._allocation, self._per_cost = allocation, per_cost
+        self._pricing = pricing
         present = [group.components[start[group.components]] for group in structure.groups]
         self._members = [members[np.argsort(-scores[members], kind="stable")] for members in present]
-        # _sums[g][k]: total score of the k best members of group g.
-        self._sums = [np.concatenate([[0.0], np.cumsum(scores[members])]) for members in self._members]
         self._start = start
         self._initial = structure.kept_channels(start)
         self._kept = self._initial.copy()
-        self._sizes = np.array([group.channels for group in structure.groups], dtype=np.float64)
         self._touched = self._model.per_group > 0
 
     def met(self) -> bool:
@@ -159,7 +153,7 @@ class _Search:
         if (allowed & (saved > 0)).any():
             allowed &= saved > 0
         candidates = np.flatnonzero(allowed)
-        price = self._price(self._kept, lower, saved)[candidates]
+        price = self._pricing(self._kept, self._kept, lower, saved)[candidates]
         chosen = candidates[int(np.argmin(price))]
         self._kept[chosen] = lower[chosen]
         return True
@@ -173,7 +167,8 @@ class _Search:
         if not allowed.any():
             return False
         candidates = np.flatnonzero(allowed)
-        price = self._price(upper, self._kept, self._saved(self._budget.bounds, upper, self._kept))[candidates]
+        saved = self._saved(self._budget.bounds, upper, self._kept)
+        price = self._pricing(self._kept, upper, self._kept, saved)[candidates]
         chosen = candidates[int(np.argmax(price))]
         self._kept[chosen] = upper[chosen]
         return True
@@ -190,13 +185,3 @@ class _Search:
         for bound in bounds:
             saved += bound.measure.saved(self._kept, more, less) / max(bound.dense, np.finfo(np.float64).tiny)
         return saved
-
-    def _price(self, more: Counts, less: Counts, saved: Counts) -> Counts:
-        """(groups,): what is lost with `less` instead of `more` channels of a group."""
-        if self._allocation == "uniform":
-            return np.asarray(-more / self._sizes)
-        pairs = zip(self._sums, more, less, strict=True)
-        score = np.array([sums[int(high)] - sums[int(low)] for sums, high, low in pairs])
-        if not self._per_cost:
-            return np.asarray(score / np.maximum(more - less, 1.0))
-        return np.asarray(score / np.maximum(saved, np.finfo(np.float64).tiny))

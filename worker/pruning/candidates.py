@@ -8,6 +8,7 @@ from worker.graph.network import Network
 from worker.graph.structure import Selection, Structure
 from worker.graph.surgery import remove
 from worker.pruning.allocation import Limits
+from worker.pruning.block_prices import Pricing
 from worker.pruning.budget import fit, least, uniform
 from worker.pruning.goals import MEASURED, Goal, goals_of, with_budget
 from worker.pruning.latency import layer_times
@@ -25,40 +26,30 @@ class Candidates:
 
     structure: Structure
     limits: Limits
-    uniformly: bool
-    per_cost: bool
+    scores: Scores
+    pricing: Pricing
 
-    def fit(self, goals: tuple[Goal, ...], progress: float, scores: Scores, start: Selection) -> Selection | None:
-        return fit(
-            self.structure,
-            self.limits,
-            scores,
-            with_budget(goals, progress),
-            start,
-            allocation="uniform" if self.uniformly else "global",
-            per_cost=self.per_cost,
-        )
+    def fit(self, goals: tuple[Goal, ...], progress: float, start: Selection) -> Selection | None:
+        return fit(self.structure, self.limits, self.scores, with_budget(goals, progress), start, self.pricing)
 
-    def chosen(self, goals: tuple[Goal, ...], progress: float, scores: Scores, start: Selection) -> Selection:
+    def chosen(self, goals: tuple[Goal, ...], progress: float, start: Selection) -> Selection:
         """What a step leaves. Raises TargetUnreachable, but not for what is only predicted before the last step."""
-        found = self.fit(goals, progress, scores, start)
+        found = self.fit(goals, progress, start)
         if found is not None:
             return found
-        smallest = least(self.structure, self.limits, scores, start)
+        smallest = least(self.structure, self.limits, self.scores, start)
         exact = tuple(goal for goal in goals if goal.name not in MEASURED)
         if len(exact) < len(goals) and with_budget(exact).met_by(self.structure.kept_channels(smallest)):
             return smallest
         raise unreachable(self.structure, goals, smallest, None)
 
-    def settled(
-        self, goals: tuple[Goal, ...], scores: Scores, start: Selection, network: Network, trial: Trial
-    ) -> Settled:
+    def settled(self, goals: tuple[Goal, ...], start: Selection, network: Network, trial: Trial) -> Settled:
         """What the last step leaves, measured. Raises TargetUnreachable."""
         return settle(
             self.structure,
             goals,
-            least(self.structure, self.limits, scores, start),
-            lambda goals: self.fit(goals, 1.0, scores, start),
+            least(self.structure, self.limits, self.scores, start),
+            lambda goals: self.fit(goals, 1.0, start),
             lambda selection: trial(remove(network, self.structure, selection)),
         )
 

@@ -16,7 +16,7 @@ from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.graph.surgery import remove
-from worker.pruning.allocation import Limits, limits_of, requested_keep
+from worker.pruning.allocation import Limits, held_layers, limits_of, requested_keep
 from worker.pruning.candidates import Candidates, reachable_goals
 from worker.pruning.compensation import compensate
 from worker.pruning.criteria import CRITERIA
@@ -26,6 +26,7 @@ from worker.pruning.reach import limits_reached
 from worker.pruning.schedule import milestones
 from worker.pruning.scoring import Scene
 from worker.pruning.trial import Reading, Trial
+from worker.pruning.unit_allocations import pricing_of
 from worker.reporter import Reporter
 from worker.training.movement import Movement
 from worker.training.weights import load_weights
@@ -99,7 +100,6 @@ def prune(
         if resume is not None and resume.plan.complete and targets
         else reachable_goals(network, structure, limits, target, trial)
     )
-    candidates = Candidates(structure, limits, recipe_prune.allocation == "uniform", criterion.per_cost)
     shares = milestones(recipe_prune.schedule, _left(goals))
     if between is not None and 0 < len(steps) < len(shares):
         current = between(current, len(steps) - 1, structure, selection)
@@ -109,11 +109,13 @@ def prune(
         moved = None if movement is None else movement.scores
         scene = Scene(network, current, structure, selection, samples, task, recipe_prune, seed, advance, None, moved)
         scores, reading = criterion.score(scene), None
+        pricing = pricing_of(scene, limits, scores, per_cost=criterion.per_cost)
+        candidates = Candidates(structure, limits, scores, pricing)
         if index + 1 == len(shares) and trial is not None and any(goal.name in MEASURED for goal in goals):
-            settled = candidates.settled(goals, scores, selection, network, trial)
+            settled = candidates.settled(goals, selection, network, trial)
             chosen, reading, goals = settled.selection, settled.reading, settled.goals
         else:
-            chosen = candidates.chosen(goals, shares[index], scores, selection)
+            chosen = candidates.chosen(goals, shares[index], selection)
         steps.append(_step(structure, selection, chosen))
         if recipe_prune.compensate and samples is not None:
             current = compensate(current, structure, selection, chosen, samples)
@@ -133,6 +135,13 @@ def prune(
     if selection.all():
         raise NothingRemoved(_why_nothing(structure, limits))
     error = _check(network, structure, selection)
+    held = held_layers(structure, limits, selection)
+    if held:
+        names = ", ".join(held[:5]) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
+        reporter.warn(
+            "layers-at-their-floor",
+            f"{names}: pruned as far as prune.min_keep, prune.round_to and prune.layers allow",
+        )
     plan = _plan(structure, recipe_prune, target, selection, steps, targets, complete=True)
     return Pruned(current, plan, structure, selection, error, inner_values(structure, selection))
 

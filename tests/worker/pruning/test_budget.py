@@ -8,6 +8,7 @@ from tests.worker.networks import NETWORKS
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.pruning.allocation import limits_of
+from worker.pruning.block_prices import ByShare, ByValue, Pricing, sums_of
 from worker.pruning.budget import Bound, Budget, fit, uniform
 from worker.pruning.measures import Summed
 
@@ -31,15 +32,11 @@ def budget_of(structure: Structure, target: Target) -> Budget:
 def choose(structure: Structure, prune: Prune, target: Target, seed: int = 0) -> Selection | None:
     scores = np.random.default_rng(seed).random(structure.component_count + 1)
     limits = limits_of(structure, prune, lambda code, detail: WARNED.append((code, detail)))
-    return fit(
-        structure,
-        limits,
-        scores,
-        budget_of(structure, target),
-        structure.everything(),
-        allocation="uniform" if prune.allocation == "uniform" else "global",
-        per_cost=True,
-    )
+    whole = structure.everything()
+    by_score = ByValue(sums_of(structure, whole, scores), per_cost=True)
+    by_share = ByShare(np.array([group.channels for group in structure.groups], dtype=np.float64))
+    pricing: Pricing = by_share if prune.allocation == "uniform" else by_score
+    return fit(structure, limits, scores, budget_of(structure, target), whole, pricing)
 
 
 def kept(structure: Structure, selection: Selection) -> dict[str, int]:

@@ -12,6 +12,7 @@ from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.pruning.allocation import Limits, limits_of
+from worker.pruning.block_prices import ByValue, sums_of
 from worker.pruning.budget import fit, least
 from worker.pruning.goals import Goal, goals_of, with_budget
 from worker.pruning.measures import Measure, Summed
@@ -55,9 +56,10 @@ class Machine:
 
 def settled(machine: Machine, latency: float, **more: float) -> Settled:
     whole, scores = structure().everything(), np.random.default_rng(0).random(structure().component_count + 1)
+    sums = sums_of(structure(), whole, scores)
 
     def propose(goals: tuple[Goal, ...]) -> Selection | None:
-        return fit(structure(), limits(), scores, with_budget(goals), whole, allocation="global", per_cost=False)
+        return fit(structure(), limits(), scores, with_budget(goals), whole, ByValue(sums, False))
 
     goals = goals_of(Target(latency=latency, **more), network(), structure(), None, times())
     return settle(structure(), goals, least(structure(), limits(), scores, whole), propose, machine)
