@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from tests.worker.zoo_example import Example, made
 
-__all__ = ["REAL_ZOO"]
+__all__ = ["REAL_ZOO", "Answers", "Tokens", "declare_compiled_ops", "hugging", "vision"]
 
 
-def _declare_compiled_ops() -> None:
+def declare_compiled_ops() -> None:
     """A build of torchvision without its compiled ops still declares fake kernels for them on import."""
     for op in ("nms", "qnms"):
         schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -23,7 +23,7 @@ def _declare_compiled_ops() -> None:
 
 def vision(name: str, size: int = 64, module: str = "torchvision.models", **options: Any) -> Callable[[], Example]:
     def make() -> nn.Module:
-        _declare_compiled_ops()
+        declare_compiled_ops()
         network: nn.Module = getattr(importlib.import_module(module), name)(weights=None, **options)
         if name.startswith("vit"):  # its head starts as zeros, which would answer everything alike
             nn.init.normal_(network.heads[-1].weight, std=0.05)  # type: ignore[index,union-attr]
@@ -62,7 +62,7 @@ class Pixels(Answers):
 class Segments(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
-        _declare_compiled_ops()
+        declare_compiled_ops()
         make = getattr(importlib.import_module("torchvision.models.segmentation"), name)
         self.model = make(weights=None, weights_backbone=None, num_classes=5)
 
@@ -72,7 +72,7 @@ class Segments(nn.Module):
 
 def hugging(wrap: type[Answers], model: str, config: str, **options: Any) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
-        _declare_compiled_ops()  # it imports torchvision
+        declare_compiled_ops()  # it imports torchvision
         package = importlib.import_module("transformers")
         return wrap(getattr(package, model)(getattr(package, config)(**options)))
 
