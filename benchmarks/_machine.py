@@ -24,10 +24,8 @@ _DISTRIBUTIONS = {"torch_pruning": "torch-pruning"}
 
 def describe() -> str:
     """One line: processor, its widest vector instructions, cores, load, system, Python, and packages."""
-    info = dict(
-        (key.strip(), value.strip())
-        for key, _, value in (line.partition(":") for line in _text(Path("/proc/cpuinfo")).splitlines())
-    )
+    lines = (line.partition(":") for line in _text(Path("/proc/cpuinfo")).splitlines())
+    info = {key.strip(): value.strip() for key, _, value in lines}
     flags = set(info.get("flags", "").split())
     vectors = next((name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "no AVX2")
     cores = len(os.sched_getaffinity(0))

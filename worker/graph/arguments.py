@@ -1,6 +1,7 @@
 """Arguments of a call by the names in its op's schema, and back in the schema's order."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,8 +15,13 @@ __all__ = ["bind", "in_schema_order"]
 def bind(node: fx.Node) -> dict[str, Any]:
     """Arguments of a call by the names in the op's schema. Those left to their default are absent."""
     assert isinstance(node.target, torch._ops.OpOverload)
-    names = [argument.name for argument in node.target._schema.arguments]
-    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    bound = dict(zip(_names(node.target), node.args, strict=False))
+    return bound | node.kwargs if node.kwargs else bound
+
+
+@cache
+def _names(op: torch._ops.OpOverload) -> tuple[str, ...]:
+    return tuple(argument.name for argument in op._schema.arguments)
 
 
 def in_schema_order(op: torch._ops.OpOverload, given: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

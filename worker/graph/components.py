@@ -1,6 +1,7 @@
 """From ties to components: sets of entries that can only go together, and that leave rectangles behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,21 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Components:
-    """`of[label]` is the component of a label: 0 for what stays, 1 to `count` for what can be removed.
-
-    `loose[label]` is its component when nothing is pinned: it tells what a pin has taken away.
-    """
+    """`of[label]` is the component of a label: 0 for what stays, 1 to `count` for what can be removed."""
 
     of: Numbers
     count: int
-    loose: Numbers
+    _ties: tuple[list[Labels], list[Labels]] = field(repr=False)
+
+    @cached_property
+    def loose(self) -> Numbers:
+        """The component of each label when nothing is pinned: it tells what a pin has taken away."""
+        pairs = [
+            (first[free], second[free])
+            for first, second in zip(*self._ties, strict=True)
+            if (free := (first != 0) & (second != 0)).any()
+        ]
+        return _connect(len(self.of), [first for first, _ in pairs], [second for _, second in pairs])
 
 
 def find_components(flows: dict[str, Flow], ledger: Propagation) -> Components:
@@ -45,13 +53,7 @@ def find_components(flows: dict[str, Flow], ledger: Propagation) -> Components:
         firsts += [first for first, _ in ties]
         seconds += [second for _, second in ties]
     numbers, count = _number(of)
-    unpinned = [(first != 0) & (second != 0) for first, second in zip(firsts, seconds, strict=True)]
-    loose = _connect(
-        ledger.labels + 1,
-        [first[free] for first, free in zip(firsts, unpinned, strict=True)],
-        [second[free] for second, free in zip(seconds, unpinned, strict=True)],
-    )
-    return Components(numbers, count, loose)
+    return Components(numbers, count, (firsts, seconds))
 
 
 def _several_axes(flows: dict[str, Flow], ledger: Propagation) -> list[Labels]:

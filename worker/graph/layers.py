@@ -9,6 +9,7 @@ from worker.graph.cost import CostModel
 from worker.graph.network import Network
 from worker.graph.propagation import Propagation
 from worker.graph.slots import SlotTable
+from worker.graph.tensors import tensors_of
 
 __all__ = ["Layer", "LayerCost", "find_layers"]
 
@@ -65,14 +66,12 @@ def find_layers(
     kind_of = np.full(table.touches.shape[0], -1, dtype=np.int64)
     for index, members in enumerate(kinds):
         kind_of[members] = index
-    tensors = network.module.state_dict()
+    tensors = tensors_of(network.module)
     layers = []
     for index, (weight, op) in enumerate(ledger.layers.items()):
         axis = ledger.output_axes[weight]
         slot = table.find(weight, axis)
         kind = kind_of[table.slots[slot].numbers] if slot is not None else np.zeros(0, dtype=np.int64)
-        found, first, share = np.unique(kind[kind >= 0], return_index=True, return_counts=True)
-        order = np.lexsort((first, -share))
         layers.append(
             Layer(
                 name=weight.removesuffix(".weight"),
@@ -83,9 +82,17 @@ def find_layers(
                 macs=round(macs[index]),
                 channels=tensors[weight].shape[axis],
                 prunable=int((kind >= 0).sum()),
-                groups=tuple(ids[found[position]] for position in order),
+                groups=tuple(ids[found] for found in _by_share(kind[kind >= 0])),
                 slot=slot,
                 output_axis=axis,
             )
         )
     return tuple(layers)
+
+
+def _by_share(kinds: npt.NDArray[np.int64]) -> list[int]:
+    """The distinct numbers, the most frequent first."""
+    if len(kinds) and kinds[0] == kinds[-1] and (kinds == kinds[0]).all():
+        return [int(kinds[0])]
+    found, first, share = np.unique(kinds, return_index=True, return_counts=True)
+    return [int(number) for number in found[np.lexsort((first, -share))]]

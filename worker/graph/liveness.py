@@ -1,6 +1,7 @@
 """What lives only for blocks that can be left out: which of them a node or a parameter needs in order to be read."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -75,6 +76,7 @@ def _shortest(ways: set[frozenset[int]]) -> Needs:
     return frozenset(way for way in ways if not any(other < way for other in ways))
 
 
+@lru_cache(maxsize=4096)
 def factors_of(needs: Needs) -> tuple[frozenset[int], ...] | None:
     """Groups of blocks, apart from each other, of each of which one is needed, whichever. None where the needs are no
     such expression.

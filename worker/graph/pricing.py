@@ -11,6 +11,7 @@ from worker.graph.liveness import Liveness, Needs, factors_of
 from worker.graph.network import Network
 from worker.graph.propagation import Propagation
 from worker.graph.slots import SlotTable
+from worker.graph.tensors import tensors_of
 
 __all__ = ["cost_model"]
 
@@ -37,8 +38,8 @@ def cost_model(
         for term, node in zip(_mac_terms(network, ledger, table, batch), ledger.cost_nodes, strict=True)
         for part in gate.apply(term, liveness.nodes.get(node))
     ]
-    names = {name: index for index, name in enumerate(network.module.state_dict())}
-    sizes = {name: tensor.numel() for name, tensor in network.module.state_dict().items()}
+    sizes = {name: tensor.numel() for name, tensor in tensors_of(network.module).items()}
+    names = {name: index for index, name in enumerate(sizes)}
     tensors = [
         part
         for name, term in zip(sizes, parameter_terms(sizes, table.slots, names, table.axes), strict=True)
@@ -113,7 +114,7 @@ def _times(term: Term, sign: int, slots: tuple[int, ...]) -> Term:
 def _mac_terms(network: Network, ledger: Propagation, table: SlotTable, batch: int) -> list[Term]:
     """One for each of the ledger's costs."""
     owner = {name: index for index, name in enumerate(ledger.layers)}
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.module.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(network.module).items()}
     terms = []
     for cost in ledger.costs:
         coefficient, factors = cost.coefficient / batch, []

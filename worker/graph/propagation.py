@@ -82,7 +82,10 @@ class Propagation:
 
     def tie(self, first: Labels, second: Labels) -> None:
         """What meets at the same position (after broadcasting) goes together; a tie to 0 pins."""
-        first, second = np.broadcast_arrays(first, second)
+        if first is second:
+            return
+        if first.shape != second.shape:
+            first, second = np.broadcast_arrays(first, second)
         differs = first != second
         if differs.any():
             self.ties.append((first[differs], second[differs]))
@@ -125,8 +128,12 @@ class Propagation:
 
     def claim(self, weight: Weight, labels: Labels) -> None:
         """The parameter shrinks with `labels`, given in the axes of the value, of size 1 where nothing is said."""
+        known = self.claims[weight.name]
+        if weight.axes == tuple(range(labels.ndim)) and (not known or known[0].ndim == labels.ndim):
+            self._record(weight.name, labels)
+            return
         rank = 1 + max((axis for axis in weight.axes if axis is not None), default=-1)
-        rank = max(rank, max((claimed.ndim for claimed in self.claims[weight.name]), default=0))
+        rank = max(rank, max((claimed.ndim for claimed in known), default=0))
         for position, axis in enumerate(weight.axes):
             if axis is None and labels.shape[position] > 1:
                 self.tie(labels, labels.take([0], position))
@@ -174,12 +181,12 @@ class Propagation:
         return labels
 
     def _record(self, name: str, labels: Labels) -> None:
-        known = self.claims[name]
-        tracked = _tracked(labels)
-        for other in known:
-            if set(_tracked(other)) & set(tracked):
+        known, tracked = self.claims[name], _tracked(labels)
+        before = [_tracked(other) for other in known]
+        for other, axes in zip(known, before, strict=True):
+            if not set(axes).isdisjoint(tracked):
                 self.tie(other, labels)
-        if tracked and tracked not in [_tracked(other) for other in known]:
+        if tracked and tracked not in before:
             known.append(labels)
 
 

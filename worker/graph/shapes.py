@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from worker.errors import UnsupportedModel
 from worker.graph.network import Network, TensorSpec
-from worker.graph.tensors import device_of
+from worker.graph.tensors import device_of, tensors_of
 
 __all__ = ["UNKNOWN_SIZE", "Pass", "Recorded", "example_inputs", "example_shape", "forward", "record_shapes"]
 
@@ -30,19 +30,6 @@ class Pass:
 
     recorded: dict[str, Recorded]
     answers: tuple[Tensor, ...]
-
-
-class _Recorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.recorded: dict[str, Recorded] = {}
-        self.at = ""
-
-    def run_node(self, n: fx.Node) -> Any:
-        self.at = f"{n.name} ({n.target})"
-        result = super().run_node(n)
-        self.recorded[n.name] = _describe(result)
-        return result
 
 
 def _describe(result: Any) -> Recorded:
@@ -63,15 +50,67 @@ def record_shapes(network: Network, example: tuple[Tensor, ...]) -> dict[str, Re
 
 def forward(network: Network, example: tuple[Tensor, ...]) -> Pass:
     """Run the network on `example`, node by node. Raises UnsupportedModel that names the node that does not run."""
-    recorder = _Recorder(network.module)
+    run = _Run(network)
     try:
         with torch.no_grad():
-            answers = recorder.run(*example)
+            answers = run(example)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
         shapes = ", ".join(f"{spec.name} {tuple(tensor.shape)}" for spec, tensor in _paired(network, example))
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedModel(f"the model does not run on an input of {shapes}: {recorder.at}: {reason}") from error
-    return Pass(recorder.recorded, answers)
+        at = "" if run.at is None else f"{run.at.name} ({run.at.target}): "
+        raise UnsupportedModel(f"the model does not run on an input of {shapes}: {at}{reason}") from error
+    return Pass(run.recorded, answers)
+
+
+class _Run:
+    """One pass. A plain loop: `fx.Interpreter` was measured to take as long for a node as a small convolution."""
+
+    def __init__(self, network: Network) -> None:
+        self.recorded: dict[str, Recorded] = {}
+        self.at: fx.Node | None = None
+        self._graph, self._tensors = network.module.graph, tensors_of(network.module)
+        self._values: dict[fx.Node, Any] = {}
+
+    def __call__(self, example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        inputs, values = iter(example), self._values
+        done = _last_uses(self._graph)
+        for node in self._graph.nodes:
+            self.at = node
+            if node.op == "call_function":
+                result = node.target(*map(self._given, node.args), **self._named(node))
+            elif node.op == "get_attr":
+                result = self._tensors[str(node.target)]
+            elif node.op == "placeholder":
+                result = next(inputs, None)
+            else:
+                result = self._given(node.args[0])
+            values[node] = result
+            self.recorded[node.name] = _describe(result)
+            for source in done.get(node, ()):
+                del values[source]
+        return result  # type: ignore[no-any-return]  # the last node is the output
+
+    def _given(self, argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            return self._values[argument]
+        if isinstance(argument, tuple | list):
+            return type(argument)(map(self._given, argument)) if argument else argument
+        return argument
+
+    def _named(self, node: fx.Node) -> dict[str, Any]:
+        return {name: self._given(argument) for name, argument in node.kwargs.items()}
+
+
+def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """Values that are not needed any more, by the node after which they are not."""
+    seen: set[fx.Node] = set()
+    done: dict[fx.Node, list[fx.Node]] = {}
+    for node in reversed(graph.nodes):
+        for source in (node, *node.all_input_nodes):
+            if source not in seen:
+                seen.add(source)
+                done.setdefault(node, []).append(source)
+    return done
 
 
 def _paired(network: Network, example: tuple[Tensor, ...]) -> list[tuple[TensorSpec, Tensor]]:

@@ -1,5 +1,6 @@
 """Where components touch parameters: the table that groups, costs and budgets are read from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,15 +47,32 @@ class SlotTable:
 
     def interchangeable(self) -> list[npt.NDArray[np.int64]]:
         """Components that touch the same parameter slots in the same numbers, one array for each kind."""
-        rows = self.touches[:, : self.parameter_slots].tocsr()
-        kinds: dict[bytes, list[int]] = {}
-        for component in range(1, rows.shape[0]):
-            start, stop = rows.indptr[component], rows.indptr[component + 1]
-            if start == stop:
-                continue
-            key = rows.indices[start:stop].tobytes() + b"/" + rows.data[start:stop].tobytes()
-            kinds.setdefault(key, []).append(component)
-        return [np.array(members, dtype=np.int64) for members in kinds.values()]
+        inside = self.touches.indices < self.parameter_slots
+        starts = np.concatenate([[0], np.cumsum(inside)])[self.touches.indptr]
+        slots, counts = self.touches.indices[inside], self.touches.data[inside]
+        kinds: dict[bytes, list[npt.NDArray[np.int64]]] = {}
+        for first, last in _runs(starts, slots, counts):
+            part = slice(starts[first], starts[first + 1])
+            if first > 0 and part.stop > part.start:
+                key = slots[part].tobytes() + b"/" + counts[part].tobytes()
+                kinds.setdefault(key, []).append(np.arange(first, last, dtype=np.int64))
+        return [np.concatenate(members) for members in kinds.values()]
+
+
+def _runs(
+    starts: npt.NDArray[np.int64], slots: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, int]]:
+    """(first row, row after the last) of neighbouring rows that are alike; row 0 is one of its own. Row r holds the
+    entries `starts[r]` to `starts[r + 1]`."""
+    lengths = np.diff(starts)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    # Rows of one length lie that many entries apart.
+    before = np.maximum(np.arange(len(slots)) - lengths[row], 0)
+    differs = np.bincount(row, (slots != slots[before]) | (counts != counts[before]), minlength=len(lengths)) > 0
+    differs[1:] |= lengths[1:] != lengths[:-1]
+    differs[:2] = True
+    edges = [*np.flatnonzero(differs).tolist(), len(lengths)]
+    return zip(edges[:-1], edges[1:], strict=True)
 
 
 def build_slots(ledger: Propagation, claims: dict[str, tuple[Labels, ...]], components: Components) -> SlotTable:

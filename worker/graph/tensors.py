@@ -7,11 +7,22 @@ from torch import Tensor, fx, nn
 
 from worker.graph.network import Network
 
-__all__ = ["device_of", "finished", "free_name", "place", "stored_tensor"]
+__all__ = ["device_of", "finished", "free_name", "place", "stored_tensor", "tensors_of"]
 
 
 def device_of(network: Network) -> torch.device:
     return next((parameter.device for _, parameter in network.parameters()), torch.device("cpu"))
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by their dotted names, each module's one after another, as `state_dict` has them."""
+    found: dict[str, Tensor] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                found[prefix + name] = tensor
+    return found
 
 
 def stored_tensor(module: nn.Module, node: Any) -> Tensor | None:

@@ -39,7 +39,8 @@ class Value:
     def of(cls, shape: tuple[int, ...], labels: Labels) -> "Value":
         """Labels in canonical form: axes along which nothing differs are collapsed."""
         for axis, size in enumerate(labels.shape):
-            if size > 1:
+            # Ends that differ tell most of them without a look at the rest.
+            if size > 1 and (labels.size > size or labels.item(0) == labels.item(-1)):
                 first = labels.take([0], axis)
                 if (labels == first).all():
                     labels = first
