@@ -9,8 +9,8 @@ written by both exporters of torch with several opsets. A file that torch itself
   *prunes*: besides, `torch.export` traces what was imported with a free batch, another batch gets the eager answers
   too, and the analysis finds something to prune.
 
-Files and results (a line each) are kept in bench-output/onnx-import, so that a benchmark that was stopped goes on; delete
-the results to measure anew. `--table` prints what is there.
+Files and results (a line each) are kept in bench-output/onnx-import, so that a benchmark that was stopped goes on;
+delete the results to measure anew. `--table` prints what is there.
 """
 
 import argparse

@@ -3,11 +3,11 @@
 python benchmarks/speedup.py [--only PATTERN ...] [--runs N] [--size PIXELS] [--plot FILE]
 
 Shapes of well-known networks with random weights, so that what is measured is the allocation and not what training has
-made of it. Pruned by the engine to half the MACs: with the defaults of a recipe without data; with `round_to` 1, the control for
-blocks of eight, and 16, which is as wide as the vectors of AVX-512; with the criterion `random`, the control for the
-choice. Each is
-written as ONNX like a job writes it and timed in turns with the dense file, on one thread, by the CPU time of the
-thread that runs it. A cell is the median over the turns of dense ÷ pruned with its 95 % interval.
+made of it. Pruned by the engine to half the MACs: with the defaults of a recipe without data; with `round_to` 1, the
+control for blocks of eight, and 16, which is as wide as the vectors of AVX-512; with the criterion `random`, the
+control for the choice. Each is written as ONNX like a job writes it and timed in turns with the dense file, on one
+thread, by the CPU time of the thread that runs it. A cell is the median over the turns of dense ÷ pruned with its 95 %
+interval.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +125,6 @@ def parameter_terms(
             if not covered & axes[index]:
                 covered |= axes[index]
                 factors.append(index)
-        coefficient = size / np.prod([len(slots[index].numbers) for index in factors], initial=1.0)
-        terms.append(Term(float(coefficient), tuple(factors), owner.get(name, -1)))
+        coefficient = size / prod(len(slots[index].numbers) for index in factors)
+        terms.append(Term(coefficient, tuple(factors), owner.get(name, -1)))
     return terms

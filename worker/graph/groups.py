@@ -62,11 +62,13 @@ def find_groups(
     summarised = np.zeros(components.count + 1, dtype=np.bool_)
     for labels in ledger.statistics:
         summarised[components.of[labels]] = True
+    layer_at = {layer.slot: index for index, layer in enumerate(layers)}
     for name, members, role in zip(group_ids(len(kinds)), kinds, roles, strict=True):
         touched = {slot: count for slot, count in table.entries_of(members[0]).items() if slot < table.parameter_slots}
+        makers = sorted(layer_at[slot] for slot in touched if slot in layer_at)
         yield Group(
             id=name,
-            layers=tuple(layer.name for layer in layers if layer.slot in touched),
+            layers=tuple(layers[index].name for index in makers),
             components=members,
             members=tuple(
                 Member(str(table.slots[slot].parameter), table.slots[slot].axis, count)

@@ -1,7 +1,6 @@
 """Runs the graph once on labels instead of numbers."""
 
 import operator
-from functools import cache
 
 import torch
 from torch import fx
@@ -12,7 +11,6 @@ from worker.graph.propagation import Propagation
 from worker.graph.rules import Op, find_rule
 from worker.graph.rules.joining import take_item
 from worker.graph.rules.pointwise import is_pointwise, pointwise
-from worker.graph.rules.registry import Rule
 from worker.graph.shapes import Recorded
 from worker.graph.values import Flow, Labels, Value, Weight
 
@@ -57,7 +55,7 @@ def _run(node: fx.Node, flows: dict[fx.Node, Flow], recorded: dict[str, Recorded
 def _apply(op: Op, overload: torch._ops.OpOverload, shape: Recorded) -> Flow:
     if not isinstance(shape, torch.Size | tuple):
         return None
-    rule = _find_rule(overload)
+    rule = find_rule(overload)
     if rule is None and not any(op.flows.get(source) is not None for source in op.node.all_input_nodes):
         # Made from sizes alone: a constant.
         return Value.plain(tuple(shape)) if isinstance(shape, torch.Size) else None
@@ -71,12 +69,6 @@ def _apply(op: Op, overload: torch._ops.OpOverload, shape: Recorded) -> Flow:
         raise
     except Exception:  # noqa: BLE001 -- an upload chooses the arguments; whatever they break, pinning is right
         return op.unknown(UNUSUAL)
-
-
-@cache
-def _find_rule(overload: torch._ops.OpOverload) -> Rule | None:
-    """`find_rule`, which makes a string of the overload each time."""
-    return find_rule(overload)
 
 
 def _stretched(flows: dict[str, Flow], ledger: Propagation) -> dict[str, Flow]:

@@ -1,7 +1,6 @@
 """What a selection costs: the ledger's terms and the parameters, as polynomials in what each group keeps."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +47,7 @@ def cost_model(
     layer_of = {name: index for index, name in enumerate(ledger.layers)}
     layer_of |= {bias: layer_of[weight] for bias, weight in ledger.biases.items()}
     owners = {names[name]: layer_of.get(name, -1) for name, _ in network.parameters()}
-    params = [replace(term, layer=owners[term.layer]) for term in tensors if term.layer in owners]
+    params = [Term(term.coefficient, term.slots, owners[term.layer]) for term in tensors if term.layer in owners]
     calls = Counter(liveness.nodes.get(node.name) for node in network.module.graph.nodes if node.op == "call_function")
     nodes = [part for needs, number in calls.items() for part in gate.apply(Term(number, (), -1), needs)]
     total = slots + count + len(gate.absent)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ def _runs(
     differs[1:] |= lengths[1:] != lengths[:-1]
     differs[:2] = True
     edges = [*np.flatnonzero(differs).tolist(), len(lengths)]
-    return zip(edges[:-1], edges[1:], strict=True)
+    return pairwise(edges)
 
 
 def build_slots(ledger: Propagation, claims: dict[str, tuple[Labels, ...]], components: Components) -> SlotTable:

@@ -127,7 +127,8 @@ def analyze(network: Network, example: tuple[Tensor, ...]) -> Structure:
     graph, recorded = network.module.graph, record_shapes(network, example)
     labelled, ledger = propagate(network, recorded)
     components = find_components(labelled, ledger)
-    flows = {name: _numbered(flow, components) for name, flow in labelled.items()}
+    known: dict[int, Labels] = {}
+    flows = {name: _numbered(flow, components, known) for name, flow in labelled.items()}
     claims = {name: tuple(components.of[labels] for labels in claimed) for name, claimed in ledger.claims.items()}
     table = build_slots(ledger, claims, components)
     kinds = table.interchangeable()
@@ -156,7 +157,11 @@ def analyze(network: Network, example: tuple[Tensor, ...]) -> Structure:
     )
 
 
-def _numbered(flow: Flow, components: Components) -> Flow:
-    if isinstance(flow, tuple):
-        return tuple(_numbered(item, components) for item in flow)
-    return Value(flow.shape, components.of[flow.labels]) if isinstance(flow, Value) else flow
+def _numbered(flow: Flow, components: Components, known: dict[int, Labels]) -> Flow:
+    """`known` are numbers by the id of their labels, which many values of a network share."""
+    if isinstance(flow, Value):
+        numbers = known.get(id(flow.labels))
+        if numbers is None:
+            numbers = known[id(flow.labels)] = components.of[flow.labels]
+        return Value(flow.shape, numbers)
+    return tuple(_numbered(item, components, known) for item in flow) if isinstance(flow, tuple) else flow

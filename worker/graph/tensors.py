@@ -17,12 +17,17 @@ def device_of(network: Network) -> torch.device:
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by their dotted names, each module's one after another, as `state_dict` has them."""
     found: dict[str, Tensor] = {}
-    for path, part in module.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
-        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None:
-                found[prefix + name] = tensor
+    _collect(module, "", found)
     return found
+
+
+def _collect(module: nn.Module, prefix: str, found: dict[str, Tensor]) -> None:
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None:
+            found[prefix + name] = tensor
+    for name, part in module._modules.items():
+        if part is not None:
+            _collect(part, f"{prefix}{name}.", found)
 
 
 def stored_tensor(module: nn.Module, node: Any) -> Tensor | None:

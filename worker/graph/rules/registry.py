@@ -7,6 +7,7 @@ its arguments, one under `@rewrite(...)` beside it.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -230,9 +231,15 @@ def rewrite(*overloads: str) -> Callable[[Rewrite], Rewrite]:
     return register
 
 
+@cache
+def _name_of(overload: torch._ops.OpOverload) -> str:
+    """`str(overload)`, which is put together anew each time."""
+    return str(overload)
+
+
 def find_rule(overload: torch._ops.OpOverload) -> Rule | None:
-    return _RULES.get(str(overload))
+    return _RULES.get(_name_of(overload))
 
 
 def find_rewrite(overload: torch._ops.OpOverload) -> Rewrite | None:
-    return _REWRITES.get(str(overload))
+    return _REWRITES.get(_name_of(overload))
