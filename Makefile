@@ -31,8 +31,8 @@ check: $(VENV)/.dev ## Lint, format, types, import contracts, OpenAPI drift
 up: $(VENV)/.worker ## Start the service on this machine; Ctrl-C stops it
 	@$(BIN)/secateur up
 
-bench: $(VENV)/.dev ## Run every script in benchmarks/; each prints its ratio
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.dev ## Run every script in benchmarks/; each prints its ratio (an hour or more)
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script"; done
 
 openapi: $(VENV)/.dev ## Write openapi/openapi.yaml anew from the code
 	@$(BIN)/secateur openapi --output openapi/openapi.yaml

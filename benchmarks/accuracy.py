@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import _accuracy_ours as ours
-import _accuracy_peers as peers
 import numpy as np
 import torch
 from _accuracy_data import Bench, Split, load, recalls, train_plainly
 from _accuracy_tables import plot, tables
+from _machine import missing, skipped
 
 from worker.graph.inner import inner_values
 from worker.graph.network import Network
@@ -36,6 +36,12 @@ from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.graph.surgery import remove
 from worker.training.weights import load_weights, weights_of
+
+if missing("torch_pruning"):
+    print(skipped("accuracy.py", missing("torch_pruning")))
+    raise SystemExit(0)
+
+import _accuracy_peers as peers  # noqa: E402 -- it imports torch_pruning
 
 Training = Literal["plain", "job"]
 OUTPUT = Path(__file__).parents[1] / "bench-output" / "accuracy"
