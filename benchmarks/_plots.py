@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from math import log10
+from math import ceil, log10
 
 __all__ = ["Bar", "Interval", "bars", "intervals"]
 
 _COLOURS = ("#0b6e4f", "#b5541c", "#5b6abf", "#888888")
-_LEFT, _WIDTH, _STEP, _TOP, _BOTTOM = 190, 470, 20, 34, 44
+_LEFT, _WIDTH, _STEP, _TALL, _TOP, _BOTTOM = 190, 470, 20, 30, 34, 44
 
 
 @dataclass(frozen=True)
@@ -52,29 +52,30 @@ def bars(rows: Sequence[Bar], title: str, *, mark: float, log: bool = False) -> 
         y, end = _TOP + position * _STEP, scale(row.value)
         start = scale(1.0) if log else scale(0.0)
         colour = _colour(row.kind, [other.kind for other in rows])
-        text = f"&gt; {row.value:.0f}" if row.beyond else f"{row.value:.2g}" if row.value < 10 else f"{row.value:.0f}"
+        text = f"&gt; {row.value:.0f}" if row.beyond else f"{row.value:.2f}" if row.value < 10 else f"{row.value:.0f}"
         parts += [
             _name(row.label, y),
             f'<rect x="{min(start, end):.1f}" y="{y + 3}" width="{max(abs(end - start), 1):.1f}" height="13" '
             f'fill="{colour}"/>',
             f'<text x="{max(end, start) + 6:.1f}" y="{y + 14}">{text}</text>',
         ]
-    return _figure(parts, len(rows), scale, title, mark, [row.kind for row in rows])
+    return _figure(parts, len(rows) * _STEP, scale, title, mark, [row.kind for row in rows])
 
 
 def intervals(rows: Sequence[Interval], title: str, *, mark: float) -> str:
     """A dot and its interval for each row; rows of one label share a line. A line at `mark`."""
     scale = _scale([row.high for row in rows] + [mark], log=False)
     kinds, labels = [row.kind for row in rows], list(dict.fromkeys(row.label for row in rows))
-    parts = [_name(label, _TOP + position * _STEP) for position, label in enumerate(labels)]
+    parts = [_name(label, _TOP + position * _TALL + (_TALL - _STEP) / 2) for position, label in enumerate(labels)]
     for row in rows:
-        shift = 4 * (list(dict.fromkeys(kinds)).index(row.kind) - 1)
-        y, colour = _TOP + labels.index(row.label) * _STEP + 10 + shift, _colour(row.kind, kinds)
+        order = list(dict.fromkeys(kinds))
+        shift = 5 * (order.index(row.kind) - (len(order) - 1) / 2)
+        y, colour = _TOP + labels.index(row.label) * _TALL + _TALL / 2 + shift, _colour(row.kind, kinds)
         parts += [
             f'<path d="M{scale(row.low):.1f} {y}H{scale(row.high):.1f}" stroke="{colour}" stroke-width="2"/>',
             f'<circle cx="{scale(row.middle):.1f}" cy="{y}" r="3.2" fill="{colour}"/>',
         ]
-    return _figure(parts, len(labels), scale, title, mark, kinds)
+    return _figure(parts, len(labels) * _TALL, scale, title, mark, kinds)
 
 
 def _scale(values: list[float], *, log: bool) -> _Scale:
@@ -84,7 +85,7 @@ def _scale(values: list[float], *, log: bool) -> _Scale:
         high = min((step for step in steps if step >= 1.3 * max(values)), default=steps[-1])
         return _Scale([step for step in steps if low <= step <= high], log=True)
     step = next(step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if max(values) / step <= 8)
-    return _Scale([step * tick for tick in range(int(max(values) / step) + 2)], log=False)
+    return _Scale([step * tick for tick in range(ceil(max(values) / step) + 1)], log=False)
 
 
 def _colour(kind: str, kinds: Sequence[str]) -> str:
@@ -95,8 +96,8 @@ def _name(label: str, y: float) -> str:
     return f'<text x="{_LEFT - 10}" y="{y + 14}" text-anchor="end">{escape(label)}</text>'
 
 
-def _figure(parts: list[str], rows: int, scale: _Scale, title: str, mark: float, kinds: Sequence[str]) -> str:
-    bottom = _TOP + rows * _STEP + 4
+def _figure(parts: list[str], height: int, scale: _Scale, title: str, mark: float, kinds: Sequence[str]) -> str:
+    bottom = _TOP + height + 4
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 60} {bottom + _BOTTOM}" '
         'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>'

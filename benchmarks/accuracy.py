@@ -41,7 +41,7 @@ if missing("torch_pruning"):
     print(skipped("accuracy.py", missing("torch_pruning")))
     raise SystemExit(0)
 
-import _accuracy_peers as peers  # noqa: E402 -- it imports torch_pruning
+import _accuracy_peers as peers  # it imports torch_pruning
 
 Training = Literal["plain", "job"]
 OUTPUT = Path(__file__).parents[1] / "bench-output" / "accuracy"

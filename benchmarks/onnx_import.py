@@ -1,6 +1,7 @@
 """How many ONNX files can be imported, against onnx2torch on the same files.
 
-python benchmarks/onnx_import.py [--only PATTERN ...] [--exporters NAME ...] [--table] [--plot FILE]
+python benchmarks/onnx_import.py [--only PATTERN ...] [--exporters NAME ...] [--again TOOL ...] [--table]
+                                 [--plot FILE]
 
 Files: every network of `tests/worker/zoo.py`, those of torchvision and transformers included where these are installed,
 written by both exporters of torch with several opsets. A file that torch itself cannot write counts for nobody.
@@ -10,7 +11,7 @@ written by both exporters of torch with several opsets. A file that torch itself
   too, and the analysis finds something to prune.
 
 Files and results (a line each) are kept in bench-output/onnx-import, so that a benchmark that was stopped goes on;
-delete the results to measure anew. `--table` prints what is there.
+`--again` measures a tool anew on the files that are there. `--table` prints what was measured.
 """
 
 import argparse
@@ -202,6 +203,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--only", nargs="*", default=["*"])
     arguments.add_argument("--exporters", nargs="*", default=EXPORTERS, choices=EXPORTERS)
+    arguments.add_argument("--again", nargs="*", default=[], choices=TOOLS, help="forget what was measured of these")
     arguments.add_argument("--table", action="store_true", help="print what has been measured, and measure nothing")
     arguments.add_argument("--plot", type=Path)
     asked = arguments.parse_args()
@@ -217,6 +219,8 @@ def main() -> None:
     tools = [tool for tool in TOOLS if tool not in absent]
     OUTPUT.mkdir(parents=True, exist_ok=True)
     results = [Result(**json.loads(line)) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
+    results = [result for result in results if result.tool not in asked.again]
+    RESULTS.write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
     done = {(result.network, result.exporter, result.tool) for result in results}
     with RESULTS.open("a") as file:
         for name, make in ({} if asked.table else {**ZOO, **REAL_ZOO}).items():
