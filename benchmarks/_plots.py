@@ -45,7 +45,7 @@ class _Scale:
 
 
 def bars(rows: Sequence[Bar], title: str, *, mark: float, log: bool = False) -> str:
-    """One bar for each row, coloured by kind, with a line at `mark`. An arrow says that the value is larger."""
+    """One bar for each row, coloured by kind, with a line at `mark`. `>` before a value says that it is larger."""
     scale = _scale([row.value for row in rows] + [mark], log=log)
     parts = []
     for position, row in enumerate(rows):

@@ -162,9 +162,7 @@ def main() -> None:
     if asked.plot:
         found = [(row, ratio_of(row, asked.cap)) for row in rows]
         shown = [
-            Bar(
-                row.name, ratio, "transformer" if row.entry.transformer else "convolutional", row.groups == float("inf")
-            )
+            Bar(row.name, "transformer" if row.entry.transformer else "other", ratio, row.groups == float("inf"))
             for row, ratio in found
             if ratio is not None
         ]
