@@ -8,6 +8,7 @@ from worker.graph.components import Components
 from worker.graph.layers import Layer
 from worker.graph.network import Network
 from worker.graph.propagation import Propagation
+from worker.graph.values import Labels
 
 __all__ = ["Blocked", "find_obstacles"]
 
@@ -34,18 +35,18 @@ def find_obstacles(
     for name, parameter in network.parameters():
         if parameter.dim() > 1:
             names.setdefault(name, name.removesuffix(".weight"))
-    makers: dict[int, set[str]] = {}
-    for start, stop, weight in ledger.minted:
-        for number in np.unique(components.loose[start:stop]):
-            makers.setdefault(int(number), set()).add(weight)
-    found: dict[tuple[str, str], set[str]] = {}
+    found: dict[tuple[str, str], tuple[set[str], list[Labels]]] = {}
     for block in ledger.blocks:
-        weights = found.setdefault((block.op, block.why), set())
+        weights, labels = found.setdefault((block.op, block.why), (set(), []))
         weights |= set(block.weights)
-        for number in np.unique(components.loose[block.labels[block.labels > 0]]):
-            weights |= makers.get(int(number), set())
+        labels.append(block.labels)
+    for weights, labels in found.values():
+        touched = np.zeros(len(components.loose), dtype=np.bool_)
+        for numbers in labels:
+            touched[components.loose[numbers[numbers > 0]]] = True
+        weights |= {weight for start, stop, weight in ledger.minted if touched[components.loose[start:stop]].any()}
     return tuple(
         Blocked(op, tuple(layer for weight, layer in names.items() if weight in weights), why)
-        for (op, why), weights in found.items()
+        for (op, why), (weights, _) in found.items()
         if weights & names.keys()
     )

@@ -1,9 +1,11 @@
-"""Shapes of every value, from one real forward pass, and random inputs to run it on.
+"""Shapes of every value, from one forward pass, and random inputs to run it on.
 
-A real pass with one sample costs milliseconds; a pass with fake tensors was measured at more than nine tenths of the
-whole analysis (docs/decisions/0004-labels-instead-of-a-dependency-graph.md).
+A pass for shapes leaves out the arithmetic of products and norms (`worker.graph.stand_ins`): it was most of the time of
+an analysis. A pass with fake tensors takes several times as long as one with numbers
+(docs/decisions/0004-labels-instead-of-a-dependency-graph.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, fx
 
 from worker.errors import UnsupportedModel
 from worker.graph.network import Network, TensorSpec
+from worker.graph.stand_ins import stand_in
 from worker.graph.tensors import device_of, tensors_of
 
 __all__ = ["UNKNOWN_SIZE", "Pass", "Recorded", "example_inputs", "example_shape", "forward", "record_shapes"]
@@ -45,7 +48,13 @@ def record_shapes(network: Network, example: tuple[Tensor, ...]) -> dict[str, Re
 
     Raises UnsupportedModel when the graph does not run.
     """
-    return forward(network, example).recorded
+    run = _Run(network, stand_in)
+    try:
+        with torch.no_grad():
+            run(example)
+    except Exception:  # noqa: BLE001 -- a real pass says what is wrong, or that nothing is
+        return forward(network, example).recorded
+    return run.recorded
 
 
 def forward(network: Network, example: tuple[Tensor, ...]) -> Pass:
@@ -62,10 +71,18 @@ def forward(network: Network, example: tuple[Tensor, ...]) -> Pass:
     return Pass(run.recorded, answers)
 
 
+Replacement = Callable[[Any, tuple[Any, ...]], Tensor | None]
+"""Of an op and its arguments: what is taken for its result, or None where the op is to run."""
+
+
 class _Run:
     """One pass. A plain loop: `fx.Interpreter` was measured to take as long for a node as a small convolution."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(
+        self, network: Network, replace: Callable[[Any, tuple[Any, ...]], Tensor | None] | None = None
+    ) -> None:
+        """`replace(target, arguments)` may answer in place of an op; None where the op is to run."""
+        self._replace = replace
         self.recorded: dict[str, Recorded] = {}
         self.at: fx.Node | None = None
         self._graph, self._tensors = network.module.graph, tensors_of(network.module)
@@ -77,7 +94,7 @@ class _Run:
         for node in self._graph.nodes:
             self.at = node
             if node.op == "call_function":
-                result = node.target(*map(self._given, node.args), **self._named(node))
+                result = self._call(node)
             elif node.op == "get_attr":
                 result = self._tensors[str(node.target)]
             elif node.op == "placeholder":
@@ -89,6 +106,15 @@ class _Run:
             for source in done.get(node, ()):
                 del values[source]
         return result  # type: ignore[no-any-return]  # the last node is the output
+
+    def _call(self, node: fx.Node) -> Any:
+        args, named = tuple(map(self._given, node.args)), self._named(node)
+        if self._replace is not None and not named:
+            result = self._replace(node.target, args)
+            if result is not None:
+                return result
+        assert callable(node.target)
+        return node.target(*args, **named)
 
     def _given(self, argument: Any) -> Any:
         if isinstance(argument, fx.Node):
