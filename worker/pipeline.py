@@ -7,10 +7,11 @@ ones made; nothing reaches back. What a killed job had finished is taken up from
 import tempfile
 from pathlib import Path
 
+from worker.memory import give_back
 from worker.order import JobOrder, JobOutcome
 from worker.reporter import Recording, Reporter
 from worker.stages.baseline import measure_baseline
-from worker.stages.export import export, verify
+from worker.stages.export import export, measure, verify
 from worker.stages.finetune import recover
 from worker.stages.judge import judge
 from worker.stages.load import load
@@ -29,7 +30,7 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
     Raises:
         JobFailed: The fault of the model, the dataset or the recipe; see the tree in `worker.errors`.
     """
-    recording = Recording(reporter)
+    recording = _Stages(reporter)
     checkpoints = CheckpointStore(order.work_dir)
     device = resolve_device(order.limits.device)
 
@@ -61,20 +62,34 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
         )
 
         recording.stage("verify")
-        verified = verify(exported, recovered.pruned, loaded.data, recipe.export, order.limits.threads)
-        targets = check_targets(recipe.target, pruned.plan, exported, evidence.structure.sparsity)
+        check = verify(exported, recovered.pruned, loaded.data, order.limits.threads)
+        plan, training = pruned.plan, recovered.training
+        # From here on the files speak for the networks: ONNX Runtime is about to hold dense and pruned once more.
+        del loaded, baseline, pruned, recovered
+        give_back()
+        targets = check_targets(recipe.target, plan, exported, evidence.structure.sparsity)
+        latency = measure(exported, recipe.export, order.limits.threads)
 
         recording.stage("publish")
         return publish(
             order,
             Findings(
                 recipe=recipe,
-                plan=pruned.plan,
+                plan=plan,
                 evidence=evidence,
-                training=recovered.training,
+                training=training,
                 exported=exported,
-                verified=verified,
+                check=check,
+                latency=latency,
                 targets=targets,
                 warnings=recording.warnings,
             ),
         )
+
+
+class _Stages(Recording):
+    """Each stage begins with no more memory than its inputs take."""
+
+    def stage(self, name: str) -> None:
+        give_back()
+        super().stage(name)

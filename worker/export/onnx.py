@@ -7,18 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
-from onnx import shape_inference
+from onnx import TensorProto, shape_inference
 from onnx_ir.passes import PassError
+from torch import Tensor
 from torch.export import Dim
 
 from worker.errors import UnsupportedModel
+from worker.export.wire import Weight, write_inline, write_outside
 from worker.graph.network import Network, TensorSpec
 from worker.graph.normalization import fold_batch_norms
 from worker.graph.shapes import example_inputs
 
-__all__ = ["OPSET", "write_onnx"]
+__all__ = ["OPSET", "data_beside", "write_onnx"]
 
 OPSET = 20
 """Old enough for the runtimes in use, new enough for Gelu and GroupNormalization as ops."""
@@ -26,29 +30,46 @@ OPSET = 20
 _TRACED_BATCH = 3
 _PRODUCER = "secateur"
 _LARGEST_FILE = 2**31 - 1
+_ROOM = 64 * 2**20
+"""For the graph beside the weights."""
+_SMALL = 1024
 
 
-def write_onnx(network: Network, path: Path, opset: int = OPSET) -> None:
+def write_onnx(network: Network, path: Path, opset: int = OPSET, *, outside: bool = False) -> list[Path]:
     """Write `network` in inference mode: batch norm folded, batch size free, inputs, outputs and weights named as in
-    the network, weights inside the file. The same network gives the same bytes.
+    the network. The same network gives the same bytes. Answers the files that were written.
 
-    Raises UnsupportedModel for a network of more than 2 GiB, and for one that the exporter has no ops for.
+    Weights are inside the file. Where that would have more than 2 GiB, which no ONNX file may have, and where `outside`
+    asks for it, they are in a second file, named `data_beside` the first, as ONNX's external data.
+
+    Raises UnsupportedModel for a network that the exporter has no ops for.
     """
-    size = 4 * network.parameter_count()
-    if size > _LARGEST_FILE:
-        raise UnsupportedModel(f"the weights have {size} bytes; an ONNX file holds at most {_LARGEST_FILE}")
-    folded = fold_batch_norms(network)
-    folded.module.cpu()  # a copy
-    model = _exported(folded, opset)
+    model, weights = _exported(fold_batch_norms(network), opset)
     _scrub(model)
     _name_dimensions(model, network)
     model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    del model.graph.input[len(network.inputs) :]
+    inside = {tensor.name: (tensor, onnx.numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    ordered = [_weight(name, tensor) if tensor is not None else _raw(*inside[name]) for name, tensor in weights.items()]
+    del model.graph.initializer[:]
+    size = sum(values.nbytes for _, values in ordered)
+    if outside or size + _ROOM > _LARGEST_FILE:
+        write_outside(model, ordered, path, data_beside(path))
+        return [path, data_beside(path)]
+    write_inline(model, ordered, path)
+    return [path]
 
 
-def _exported(network: Network, opset: int) -> onnx.ModelProto:
-    examples = example_inputs(network, batch=_TRACED_BATCH)
+def data_beside(path: Path) -> Path:
+    """Where the weights of a model at `path` are, if they are not inside of it."""
+    return path.with_name(f"{path.name}.data")
+
+
+def _exported(network: Network, opset: int) -> tuple[onnx.ModelProto, dict[str, Tensor | None]]:
+    """The model with large weights as inputs after those of the network, and the weights in the order of the graph;
+    None stands for a small one, which is an initializer of the model: shapes may be inferred from its values."""
+    examples = tuple(value.cpu() for value in example_inputs(network, batch=_TRACED_BATCH))
     shapes = tuple(_dynamic(spec) for spec in network.inputs)
     with torch.no_grad(), _quiet():
         try:
@@ -66,7 +87,25 @@ def _exported(network: Network, opset: int) -> onnx.ModelProto:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UnsupportedModel(f"the network cannot be written as ONNX with opset {opset}: {reason}") from error
     assert written is not None
-    return written.model_proto
+    graph, weights = written.model.graph, dict[str, Tensor | None]()
+    for name, value in list(graph.initializers.items()):
+        tensor = getattr(value.const_value, "raw", None)
+        large = isinstance(tensor, Tensor) and tensor.nbytes > _SMALL
+        weights[name] = tensor if large else None
+        if large:
+            del graph.initializers[name]
+            graph.inputs.append(value)
+    return written.model_proto, weights
+
+
+def _weight(name: str, tensor: Tensor) -> Weight:
+    values = tensor.detach().contiguous().numpy()
+    kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    return TensorProto(name=name, data_type=kind, dims=values.shape), values
+
+
+def _raw(tensor: TensorProto, values: npt.NDArray[np.generic]) -> Weight:
+    return TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims), np.ascontiguousarray(values)
 
 
 def _dynamic(spec: TensorSpec) -> dict[int, Any]:
@@ -105,7 +144,7 @@ def _scrub(model: onnx.ModelProto) -> None:
 
 def _name_dimensions(model: onnx.ModelProto, network: Network) -> None:
     pairs = [
-        *zip(model.graph.input, network.inputs, strict=True),
+        *zip(model.graph.input, network.inputs, strict=False),  # weights follow
         *zip(model.graph.output, network.outputs, strict=True),
     ]
     for value, spec in pairs:

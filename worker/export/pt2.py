@@ -1,10 +1,11 @@
 """Writing a network as a `.pt2` that carries the network and nothing else."""
 
-import io
 import json
+import shutil
+import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import fx
@@ -22,6 +23,7 @@ _TRACED_BATCH = 2
 _UNREAD = (".data/serialization_id",)
 _EMPTIED = "data/sample_inputs/"
 _ROOT = "model"
+_BLOCK_BYTES = 1024 * 1024
 
 
 def write_pt2(network: Network, path: Path) -> None:
@@ -33,19 +35,30 @@ def write_pt2(network: Network, path: Path) -> None:
     """
     program = _exported(network)
     _keep_output_names(program, network)
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+    with (
+        tempfile.TemporaryFile(dir=path.parent) as file,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target,
+    ):
+        torch.export.save(program, file)
+        _copy_scrubbed(file, target)
+
+
+def _copy_scrubbed(file: IO[bytes], target: zipfile.ZipFile) -> None:
+    with zipfile.ZipFile(file) as source:
         for name in sorted(source.namelist()):
             inner = name.partition("/")[2]
             if inner in _UNREAD:
                 continue
-            content = source.read(name)
+            member = zipfile.ZipInfo(f"{_ROOT}/{inner}")
             if inner.startswith("models/"):
-                content = _scrubbed(content)
+                target.writestr(member, _scrubbed(source.read(name)))
             elif inner.startswith(_EMPTIED):
-                content = b""  # torch.export.load wants the member, and takes an empty one for "no sample inputs"
-            target.writestr(zipfile.ZipInfo(f"{_ROOT}/{inner}"), content)
+                # torch.export.load wants the member, and takes an empty one for "no sample inputs".
+                target.writestr(member, b"")
+            else:
+                member.file_size = source.getinfo(name).file_size
+                with source.open(name) as read, target.open(member, "w") as written:
+                    shutil.copyfileobj(read, written, _BLOCK_BYTES)
 
 
 def _exported(network: Network) -> ExportedProgram:

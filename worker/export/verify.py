@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime as ort
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from worker.data.batches import Samples
 from worker.data.predictions import Predictions
 from worker.errors import ExportMismatch
 from worker.export.session import open_session
+from worker.export.wire import opset_in
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
 
@@ -54,7 +54,7 @@ def verify_onnx(path: Path, network: Network, samples: Samples | None, threads: 
     comparison = _Comparison(open_session(path, threads), network)
     for batch in _BATCHES:
         comparison.add(example_inputs(network, batch=batch, seed=batch))
-    opset = next(entry.version for entry in onnx.load(path).opset_import if entry.domain == "")
+    opset = opset_in(path)
     if samples is None:
         return OnnxCheck(opset, comparison.max_abs_error, comparison.max_rel_error, None, None, None)
     predictions, same = _predict(comparison, samples)

@@ -16,11 +16,11 @@ from torch import Tensor, fx
 from worker.errors import SelfCheckFailed, UnsupportedModel
 from worker.graph.arguments import bind
 from worker.graph.network import Network
-from worker.graph.shapes import forward
 from worker.graph.structure import Selection, Structure
+from worker.graph.surgery import cut, cut_graph, kept_entries
 from worker.graph.values import Flow, Value
 
-__all__ = ["self_check"]
+__all__ = ["check_cut", "self_check"]
 
 aten = torch.ops.aten
 
@@ -35,17 +35,35 @@ def self_check(
     Infinite when the answers differ in shape or are not finite. Raises SelfCheckFailed, which names the node, when one
     of the two does not run.
     """
-    masked = _MaskedDense(dense, structure, selection)
+    return _compared(_Watched(pruned.module), _MaskedDense(dense, structure, selection), example)
+
+
+def check_cut(dense: Network, structure: Structure, selection: Selection, example: tuple[Tensor, ...]) -> float:
+    """`self_check` of what `remove` makes of the dense weights, without making it: every tensor is cut when it is read
+    and given up when it was used, so that the check takes the memory of a layer and not of a network."""
     try:
-        answers = forward(pruned, example).answers
+        pruned = _Cutting(dense, structure, selection)
     except UnsupportedModel as error:
         raise SelfCheckFailed(f"the pruned network is broken: {error.detail}. {_WAY_OUT}") from error
+    return _compared(pruned, _MaskedDense(dense, structure, selection), example)
+
+
+def _compared(pruned: "_Watched", masked: "_MaskedDense", example: tuple[Tensor, ...]) -> float:
+    answers, expected = (
+        _answers(network, what, example) for network, what in ((pruned, "pruned"), (masked, "masked dense"))
+    )
+    return max((_difference(answer, wanted) for answer, wanted in zip(answers, expected, strict=True)), default=0.0)
+
+
+def _answers(network: "_Watched", what: str, example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     try:
         with torch.no_grad():
-            expected = masked.run(*example)
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
-        raise SelfCheckFailed(f"the masked network does not run: {masked.at}: {error}. {_WAY_OUT}") from error
-    return max((_difference(answer, wanted) for answer, wanted in zip(answers, expected, strict=True)), default=0.0)
+            answers: tuple[Tensor, ...] = network.run(*example)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
+        # After the first line torch tells what it knows of the graph.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SelfCheckFailed(f"the {what} network does not run: {network.at}: {reason}. {_WAY_OUT}") from error
+    return answers
 
 
 def _difference(answer: Tensor, wanted: Tensor) -> float:
@@ -55,14 +73,35 @@ def _difference(answer: Tensor, wanted: Tensor) -> float:
     return float((answer.double() - wanted.double()).abs().max() / scale)
 
 
-class _MaskedDense(fx.Interpreter):
+class _Watched(fx.Interpreter):
+    """Knows which node it is at."""
+
+    at = ""
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.at = f"{n.name} ({n.target})"
+        return super().run_node(n)
+
+
+class _Cutting(_Watched):
+    """Runs the pruned graph on the dense tensors, each cut when it is read."""
+
+    def __init__(self, dense: Network, structure: Structure, selection: Selection) -> None:
+        super().__init__(dense.module, graph=cut_graph(structure, selection))
+        self._structure, self._selection, self._before = structure, selection, structure.everything()
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        kept = kept_entries(self._structure, str(target), self._selection, self._before)
+        return cut(super().get_attr(target, args, kwargs), kept)
+
+
+class _MaskedDense(_Watched):
     def __init__(self, dense: Network, structure: Structure, selection: Selection) -> None:
         super().__init__(dense.module)
         self._flows = structure.flows
         self._claims = structure.claims
         self._selection = selection
         self._left_out = {block.branch for block in structure.blocks if not selection[block.component]}
-        self.at = ""
 
     def run_node(self, n: fx.Node) -> Any:
         self.at = f"{n.name} ({n.target})"

@@ -1,6 +1,5 @@
 """Batch norm folded into the layer before it, as exporters do: exact in inference mode, and gone for training."""
 
-import copy
 from collections import Counter
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,7 @@ from torch import fx, nn
 
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs, record_shapes
-from worker.graph.tensors import device_of, finished, free_name, place, stored_tensor
+from worker.graph.tensors import device_of, finished, free_name, place, sharing, stored_tensor
 
 __all__ = ["fold_batch_norms", "foldable_norms", "has_batch_norm"]
 
@@ -33,9 +32,10 @@ def fold_batch_norms(network: Network) -> Network:
         W' = W · γ / √(σ² + ε),   b' = (b − μ) · γ / √(σ² + ε) + β
 
     Worked out in float64. A batch norm stays where its input has other readers, where the weight serves several
-    layers, or where no such layer comes before it. The given network is left as it is.
+    layers, or where no such layer comes before it. The given network is left as it is; the result shares the memory of
+    what is not folded.
     """
-    folded = network.with_module(copy.deepcopy(network.module))
+    folded = network.with_module(sharing(network.module))
     for norm in foldable_norms(folded):
         _fold(folded.module, norm)
     return folded.with_module(finished(folded.module))

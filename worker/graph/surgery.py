@@ -14,30 +14,46 @@ from worker.graph.arguments import bind
 from worker.graph.network import Network
 from worker.graph.rules import Removal, find_rewrite
 from worker.graph.structure import Selection, Structure
-from worker.graph.tensors import place
+from worker.graph.tensors import drop, named_tensor, place
 from worker.graph.values import Value, count_kept, kept_along
 
-__all__ = ["kept_entries", "remove"]
+__all__ = ["cut", "cut_graph", "kept_entries", "remove"]
 
 Positions = npt.NDArray[np.intp]
 
 
-def remove(network: Network, structure: Structure, selection: Selection, *, since: Selection | None = None) -> Network:
+def remove(
+    network: Network,
+    structure: Structure,
+    selection: Selection,
+    *,
+    since: Selection | None = None,
+    consume: bool = False,
+) -> Network:
     """The network of what `selection` keeps; `network` itself is left alone.
 
     `structure` is the analysis of the dense network and gives the graph; `network` gives the weights. With `since`,
     `network` is what an earlier `remove` made of that selection, perhaps trained since, and only the difference is cut.
+    With `consume` each tensor of `network` is given up once it is cut, so that never two networks are held; `network`
+    is of no use afterwards.
 
     Raises UnsupportedModel for an op whose arguments cannot follow what is removed.
     """
     before = structure.everything() if since is None else since
+    graph = cut_graph(structure, selection)
     root = torch.nn.Module()
-    trainable = dict(network.module.named_parameters(remove_duplicate=False))
-    tensors = trainable | dict(network.module.named_buffers(remove_duplicate=False))
-    for name, tensor in tensors.items():
+    tensors = (network.module.named_parameters, network.module.named_buffers)
+    for name in [name for named in tensors for name, _ in named(remove_duplicate=False)]:
         if structure.keeps_parameter(name, selection):
             kept = kept_entries(structure, name, selection, before)
-            place(root, name, _cut(tensor, kept, trainable=name in trainable))
+            place(root, name, _own(named_tensor(network.module, name), kept, shared=not consume))
+        if consume:
+            drop(network.module, name)
+    return network.with_module(fx.GraphModule(root, graph, class_name="Network"))
+
+
+def cut_graph(structure: Structure, selection: Selection) -> fx.Graph:
+    """The graph of what `selection` keeps. Raises UnsupportedModel like `remove`."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for node in structure.graph.nodes:
@@ -46,7 +62,7 @@ def remove(network: Network, structure: Structure, selection: Selection, *, sinc
         _resize_constants(graph, structure, selection)
         _bypass(graph, structure, selection)
     graph.lint()
-    return network.with_module(fx.GraphModule(root, graph, class_name="Network"))
+    return graph
 
 
 def kept_entries(structure: Structure, name: str, selection: Selection, before: Selection) -> dict[int, Positions]:
@@ -61,12 +77,20 @@ def kept_entries(structure: Structure, name: str, selection: Selection, before: 
     return kept
 
 
-def _cut(tensor: Tensor, kept: dict[int, Positions], *, trainable: bool) -> Tensor:
+def cut(tensor: Tensor, kept: dict[int, Positions]) -> Tensor:
+    """The entries of `tensor` at the `kept` positions, by axis, detached; the memory of `tensor` where all are kept."""
     result = tensor.detach()
     for axis, positions in kept.items():
         result = result.index_select(axis, torch.from_numpy(positions).to(result.device))
-    if not kept:
+    return result
+
+
+def _own(tensor: Tensor, kept: dict[int, Positions], *, shared: bool) -> Tensor:
+    """What `cut` makes, trainable like `tensor`, and in memory of its own where that of `tensor` is `shared`."""
+    result = cut(tensor, kept)
+    if shared and not kept:
         result = result.clone()
+    trainable = isinstance(tensor, torch.nn.Parameter)
     return torch.nn.Parameter(result, requires_grad=tensor.requires_grad) if trainable else result
 
 

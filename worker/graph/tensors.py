@@ -7,7 +7,17 @@ from torch import Tensor, fx, nn
 
 from worker.graph.network import Network
 
-__all__ = ["device_of", "finished", "free_name", "place", "stored_tensor", "tensors_of"]
+__all__ = [
+    "device_of",
+    "drop",
+    "finished",
+    "free_name",
+    "named_tensor",
+    "place",
+    "sharing",
+    "stored_tensor",
+    "tensors_of",
+]
 
 
 def device_of(network: Network) -> torch.device:
@@ -30,13 +40,36 @@ def _collect(module: nn.Module, prefix: str, found: dict[str, Tensor]) -> None:
             _collect(part, f"{prefix}{name}.", found)
 
 
+def named_tensor(module: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer under a dotted name."""
+    path, _, leaf = name.rpartition(".")
+    tensor: Tensor = getattr(module.get_submodule(path), leaf)
+    return tensor
+
+
+def drop(module: nn.Module, name: str) -> None:
+    """Take the parameter or buffer under a dotted name out of the module."""
+    path, _, leaf = name.rpartition(".")
+    delattr(module.get_submodule(path), leaf)
+
+
+def sharing(module: fx.GraphModule) -> fx.GraphModule:
+    """A module with a graph of its own, and parameters and buffers of its own in the memory of those of `module`."""
+    root = nn.Module()
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        place(root, name, nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad))
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        place(root, name, buffer.detach())
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    return fx.GraphModule(root, graph, class_name="Network")
+
+
 def stored_tensor(module: nn.Module, node: Any) -> Tensor | None:
     """The tensor behind a `get_attr` node in float64; None for an argument that is None."""
     if not isinstance(node, fx.Node):
         return None
-    path, _, leaf = str(node.target).rpartition(".")
-    tensor: Tensor = getattr(module.get_submodule(path), leaf)
-    return tensor.detach().double()
+    return named_tensor(module, str(node.target)).detach().double()
 
 
 def free_name(module: nn.Module, wanted: str) -> str:
@@ -65,8 +98,7 @@ def finished(module: fx.GraphModule) -> fx.GraphModule:
     tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     for name, _ in tensors:
         if name not in read:
-            path, _, leaf = name.rpartition(".")
-            delattr(module.get_submodule(path), leaf)
+            drop(module, name)
     module.graph.lint()
     module.recompile()
     return module

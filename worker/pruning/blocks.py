@@ -37,9 +37,10 @@ def block_scores(scene: Scene, scores: Scores, entries: Mapping[str, Tensor]) ->
             scores[block.component] = influence.totals[block.add] / max(influence.counts[block.add], 1)
         return scores
     weight = {layer.name: layer.weight for layer in scene.structure.layers}
-    everywhere = np.mean([float(value.double().mean()) for value in entries.values()]) if entries else 1.0
+    means = {name: float(value.mean(dtype=torch.float64)) for name, value in entries.items()}
+    everywhere = np.mean([*means.values()]) if means else 1.0
     for block in blocks:
-        inside = [float(entries[weight[name]].double().mean()) for name in block.layers if weight[name] in entries]
+        inside = [means[weight[name]] for name in block.layers if weight[name] in means]
         scores[block.component] = float(np.mean(inside)) / max(float(everywhere), 1e-300) if inside else 0.0
     return scores
 

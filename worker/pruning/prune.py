@@ -10,7 +10,7 @@ from torch import Tensor
 from service.contract.recipe import Prune, Target
 from worker.data.batches import Samples, Task
 from worker.errors import NothingRemoved, SelfCheckFailed
-from worker.graph.check import self_check
+from worker.graph.check import check_cut
 from worker.graph.inner import Inner, inner_values
 from worker.graph.network import Network
 from worker.graph.shapes import example_inputs
@@ -92,8 +92,9 @@ def prune(
     steps = list(resume.plan.steps) if resume is not None else []
     targets = list(resume.plan.targets) if resume is not None else []
     selection = selection_of(structure, resume.plan) if resume is not None else structure.everything()
-    current = remove(network, structure, selection)
+    current = network
     if resume is not None:
+        current = remove(network, structure, selection)
         load_weights(current, resume.weights)
     goals = (
         ()
@@ -119,7 +120,7 @@ def prune(
         steps.append(_step(structure, selection, chosen))
         if recipe_prune.compensate and samples is not None:
             current = compensate(current, structure, selection, chosen, samples)
-        current = remove(current, structure, chosen, since=selection)
+        current = remove(current, structure, chosen, since=selection, consume=current is not network)
         selection = chosen
         complete = index + 1 == len(shares)
         targets = _targets(structure, limits, goals, selection, reading)
@@ -160,9 +161,8 @@ def _advance(reporter: Reporter, step: int, steps: int) -> Callable[[float], Non
 
 def _check(network: Network, structure: Structure, selection: Selection) -> float:
     """Cut the dense weights once more and compare. Two samples, so that nothing may depend on the batch being one."""
-    exact = remove(network, structure, selection)
     example = example_inputs(network, batch=1 if structure.merges_batch else 2, seed=1)
-    error = self_check(network, exact, structure, selection, example)
+    error = check_cut(network, structure, selection, example)
     if not error <= _TOLERANCE:
         raise SelfCheckFailed(
             f"pruned and masked dense network differ by {error:.1e} of the largest answer, and at most "

@@ -1,6 +1,6 @@
 """What a criterion is given, and what it answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -14,7 +14,7 @@ from worker.errors import JobFailed
 from worker.graph.network import Network
 from worker.graph.structure import Selection, Structure
 
-__all__ = ["Criterion", "Scene", "Scores", "present", "samples_of", "weights_of_layers"]
+__all__ = ["Criterion", "Each", "Scene", "Scores", "present", "samples_of", "weights_of_layers"]
 
 Scores = npt.NDArray[np.float64]
 """(components + 1,): importance of every component, higher is kept longer. Entry 0 and removed ones mean nothing."""
@@ -54,8 +54,24 @@ class Criterion(Protocol):
     def score(self, scene: Scene, /) -> Scores:
         """Importance of whole units: channels, heads, neurons, blocks."""
 
-    def entries(self, scene: Scene, /) -> dict[str, Tensor]:
+    def entries(self, scene: Scene, /) -> Mapping[str, Tensor]:
         """Importance of every entry of the weight of every layer that is left, by the name of the weight."""
+
+
+class Each(Mapping[str, Tensor]):
+    """A function of every weight, worked out when it is asked for: all of them together would be a network more."""
+
+    def __init__(self, weights: Mapping[str, Tensor], function: Callable[[Tensor], Tensor]) -> None:
+        self._weights, self._function = weights, function
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._function(self._weights[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def present(numbers: npt.NDArray[np.int64], selection: Selection) -> npt.NDArray[np.int64]:

@@ -59,12 +59,12 @@ def _chosen(
     if final > most:
         raise _unreachable(sparsity, most, entries, left)
 
-    scores = dict(criterion.entries(scene))
+    scores = criterion.entries(scene)
     masks: Masks = {}
     free = list[Part]()
     for layer in layers:
         live = _live(layer, weights[layer.weight], scene.masks)
-        score = _checked(layer, scores.pop(layer.weight, None), live)
+        score = _checked(layer, scores.get(layer.weight), live)
         if layer.granularity == "n:m":
             masks[layer.weight] = patterned(layer, score, live, scene.prune, share)
             continue

@@ -7,13 +7,13 @@ from service.contract.recipe import Export
 from service.contract.report import ExportCheck, FileSize, LatencyRow
 from worker.export.compress import compress
 from worker.export.latency import measure_latency
-from worker.export.onnx import write_onnx
+from worker.export.onnx import data_beside, write_onnx
 from worker.export.pt2 import write_pt2
 from worker.export.verify import verify_onnx
 from worker.graph.network import Network
 from worker.stages.load import Data
 
-__all__ = ["Exported", "Verified", "export", "verify"]
+__all__ = ["Exported", "export", "measure", "verify"]
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,10 @@ class Exported:
 
 
 def _size(path: Path) -> FileSize:
-    return FileSize(name=path.name, size_bytes=path.stat().st_size)
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What ONNX Runtime says about the file."""
-
-    check: ExportCheck
-    latency: list[LatencyRow]
+    """Of the file, with the weights that are beside it where it is too large to hold them."""
+    data = data_beside(path)
+    outside = data.stat().st_size if data.exists() else 0
+    return FileSize(name=path.name, size_bytes=path.stat().st_size + outside)
 
 
 def export(
@@ -68,18 +63,18 @@ def export(
     return files
 
 
-def verify(files: Exported, pruned: Network, data: Data | None, settings: Export, threads: int) -> Verified:
-    """Compare the file with the network, and its speed with that of the dense model.
-
-    Raises ExportMismatch when ONNX Runtime does not answer like torch.
-    """
+def verify(files: Exported, pruned: Network, data: Data | None, threads: int) -> ExportCheck:
+    """Compare the file with the network. Raises ExportMismatch when ONNX Runtime does not answer like torch."""
     checked = verify_onnx(files.onnx, pruned, data.confirm if data else None, threads)
-    latency = measure_latency(files.dense_onnx, files.onnx, threads) if settings.latency else []
-    check = ExportCheck(
+    return ExportCheck(
         opset=checked.opset,
         max_abs_error=checked.max_abs_error,
         max_rel_error=checked.max_rel_error,
         accuracy=checked.accuracy,
         agrees_with_torch=checked.agrees_with_torch,
     )
-    return Verified(check, latency)
+
+
+def measure(files: Exported, settings: Export, threads: int) -> list[LatencyRow]:
+    """The speed of the file and of that of the dense model, side by side. ONNX Runtime holds both models meanwhile."""
+    return measure_latency(files.dense_onnx, files.onnx, threads) if settings.latency else []

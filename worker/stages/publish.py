@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from service.contract.recipe import Recipe
-from service.contract.report import Benefits, Report, TargetResult, Training
+from service.contract.report import Benefits, ExportCheck, LatencyRow, Report, TargetResult, Training
 from service.contract.resources import JobResult, Notice
 from worker.audit.audit import Evidence
 from worker.order import JobOrder, JobOutcome, MadeFile, UploadFile
@@ -17,12 +17,13 @@ from worker.pruning.plan import Plan
 from worker.report.build import build_report, software_versions
 from worker.report.html import render_html
 from worker.report.model_card import render_model_card
-from worker.stages.export import Exported, Verified
+from worker.stages.export import Exported
 
 __all__ = ["Findings", "publish"]
 
 _MEDIA_TYPES = {
     ".onnx": "application/octet-stream",
+    ".data": "application/octet-stream",
     ".pt2": "application/octet-stream",
     ".zst": "application/zstd",
     ".json": "application/json",
@@ -42,7 +43,8 @@ class Findings:
     evidence: Evidence
     training: Training
     exported: Exported
-    verified: Verified
+    check: ExportCheck
+    latency: list[LatencyRow]
     targets: list[TargetResult]
     warnings: list[Notice]
 
@@ -59,7 +61,7 @@ def publish(order: JobOrder, found: Findings) -> JobOutcome:
         evidence=found.evidence,
         benefits=benefits,
         training=found.training,
-        export_check=found.verified.check,
+        export_check=found.check,
         warnings=found.warnings,
         versions=software_versions(),
     )
@@ -99,8 +101,8 @@ def _benefits(found: Findings) -> Benefits:
         onnx_dense=onnx_dense,
         compressed=compressed,
         compressed_dense=compressed_dense,
-        latency=found.verified.latency,
-        latency_provider=_LATENCY_PROVIDER if found.verified.latency else None,
+        latency=found.latency,
+        latency_provider=_LATENCY_PROVIDER if found.latency else None,
     )
 
 

@@ -39,11 +39,14 @@ class CheckpointStore:
     def save(self, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Replace the checkpoint `name`. `meta` must survive JSON; NaN is refused with ValueError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        payload = safetensors.torch.save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-        digest = hashlib.sha256(payload).hexdigest()
+        # Written from where the tensors are: as bytes they would be a second network in memory, or a third.
+        unnamed = self._folder / f"{name}.safetensors.tmp"
+        unnamed.touch()
+        safetensors.torch.save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, unnamed)
+        digest = _digest(unnamed)
         record = {"version": _VERSION, "sha256": digest, "meta": meta}
         text = json.dumps(record, allow_nan=False)
-        self._write(self._tensor_file(name, digest), payload)
+        self._commit(unnamed, self._tensor_file(name, digest))
         self._write(self._record_file(name), text.encode())
         for stale in self._folder.glob(f"{name}-{'[0-9a-f]' * _DIGITS}.safetensors*"):
             if stale != self._tensor_file(name, digest):
@@ -55,10 +58,10 @@ class CheckpointStore:
             record = json.loads(self._record_file(name).read_bytes())
             if record["version"] != _VERSION:
                 return None
-            payload = self._tensor_file(name, record["sha256"]).read_bytes()
-            if hashlib.sha256(payload).hexdigest() != record["sha256"]:
+            file = self._tensor_file(name, record["sha256"])
+            if _digest(file) != record["sha256"]:
                 return None
-            return Checkpoint(safetensors.torch.load(payload), dict(record["meta"]))
+            return Checkpoint(safetensors.torch.load_file(file), dict(record["meta"]))
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
             return None
 
@@ -70,9 +73,12 @@ class CheckpointStore:
 
     def _write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
+        temporary.write_bytes(content)
+        self._commit(temporary, path)
+
+    def _commit(self, temporary: Path, path: Path) -> None:
+        """Rename a whole file into place, so that it survives a power cut."""
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         folder = os.open(self._folder, os.O_RDONLY)
@@ -80,3 +86,8 @@ class CheckpointStore:
             os.fsync(folder)  # the rename itself must survive a power cut
         finally:
             os.close(folder)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

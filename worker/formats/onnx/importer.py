@@ -40,6 +40,7 @@ def read_onnx(path: Path, limits: ChildLimits) -> Network:
     """
     graph = read_graph(path, limits)
     plan = plan_steps(graph)
+    graph.constants.clear()  # the plan holds what is read of them
     fixed = _file_batch(graph)
     max_numel = limits.memory_bytes // 8  # of float32, with room for one more of its kind
     for value in graph.inputs:

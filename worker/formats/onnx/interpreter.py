@@ -73,20 +73,28 @@ class Interpreter:
 
 
 class TracedModule(nn.Module):
-    """The steps as a module with the parameters and buffers of the plan under their dotted names."""
+    """The steps as a module with the parameters and buffers of the plan under their dotted names. The plan hands its
+    arrays over one by one: those of the file are read-only and have to be copied, which no two networks should be
+    held for."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         super().__init__()
         self._interpreter = interpreter
-        for tensor in interpreter.plan.tensors:
+        taken: set[int] = set()
+        while interpreter.plan.tensors:
+            tensor = interpreter.plan.tensors.pop(0)
             owner: nn.Module = self
-            *path, leaf = tensor.name.split(".")
+            trainable, (*path, leaf) = tensor.trainable, tensor.name.split(".")
             for part in path:
                 if part not in owner._modules:
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
-            data = torch.from_numpy(np.array(tensor.array, order="C"))  # a copy: arrays of a file are read-only
-            if tensor.trainable:
+            array, where = tensor.array, tensor.array.__array_interface__["data"][0]
+            own = array.flags.c_contiguous and array.flags.writeable and where not in taken
+            taken.add(where)
+            data = torch.from_numpy(array if own else np.array(array, order="C"))
+            del tensor, array
+            if trainable:
                 owner.register_parameter(leaf, nn.Parameter(data))
             else:
                 owner.register_buffer(leaf, data)

@@ -51,7 +51,7 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     steps: tuple[Step, ...]
-    tensors: tuple[StoredTensor, ...]
+    tensors: list[StoredTensor]
 
 
 def plan_steps(graph: OnnxGraph) -> Plan:
@@ -81,7 +81,7 @@ class _Planner:
         for name in self.graph.outputs:
             if name in self.constants or name in self.on_host:
                 raise UnsupportedModel(f"the output {name!r} is a constant or a shape, not computed from the inputs")
-        return Plan(tuple(steps), tuple(self.storage.tensors()))
+        return Plan(tuple(steps), self.storage.tensors())
 
     def _step(self, node: Node) -> Step | None:
         given = [name for name in node.inputs if name]

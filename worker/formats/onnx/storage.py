@@ -107,5 +107,5 @@ def _transposed(node: Node, position: int, array: npt.NDArray[Any]) -> bool:
 def _check(node: Node, initializer: str, array: npt.NDArray[Any], trainable: bool) -> None:
     if array.dtype == np.float64:
         raise UnsupportedModel(f"{node.label} reads {initializer!r} in float64; export the model in float32")
-    if trainable and not np.isfinite(array).all():
+    if trainable and array.size and not np.isfinite([array.min(), array.max()]).all():
         raise MalformedModel(f"{node.label} reads the weight {initializer!r}, which holds infinite values")

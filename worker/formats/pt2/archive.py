@@ -20,6 +20,8 @@ __all__ = ["Pt2Archive"]
 _JSON_BYTES = 64 * 1024 * 1024
 """Largest JSON member. ResNet-20 has 0.13 MB; a graph at the node limit has about 40 MB."""
 
+_BLOCK_BYTES = 1024 * 1024
+
 _READ = re.compile(
     r"models/(?P<model>\w{1,64})\.json"
     r"|data/(weights/\w{1,64}_weights|constants/\w{1,64}_constants)_config\.json"
@@ -81,21 +83,30 @@ class Pt2Archive:
         size = self._member(name).file_size
         if size > _JSON_BYTES:
             raise MalformedModel(f"{name} has {size:,} bytes; at most {_JSON_BYTES:,} are read")
-        return bytes(self.raw_member(name))
+        return self.raw_member(name)
 
-    def raw_member(self, name: str) -> bytearray:
-        """The bytes of a member, writable. Raises MalformedModel when it is missing or damaged."""
-        member = self._member(name)
+    def raw_member(self, name: str) -> bytes:
+        """The bytes of a member. Raises MalformedModel when it is missing or damaged."""
+        content = bytearray(self.size_of(name))
+        self.read_into(name, memoryview(content))
+        return bytes(content)
+
+    def size_of(self, name: str) -> int:
+        """Bytes of a member. All members together have no more than the file. Raises MalformedModel when missing."""
+        return self._member(name).file_size
+
+    def read_into(self, name: str, memory: memoryview) -> None:
+        """Fill `memory`, which has `size_of` the member, with its bytes. Raises MalformedModel when it is damaged."""
+        member, found = self._member(name), 0
         try:
             with self._zip.open(member) as stream:
-                data = bytearray(stream.read())
+                while block := stream.read(_BLOCK_BYTES):
+                    memory[found : found + len(block)] = block
+                    found += len(block)
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
             raise MalformedModel(f"{name} is damaged: {error}") from error
-        if len(data) != member.file_size:
-            raise MalformedModel(
-                f"{name} has {len(data):,} of the {member.file_size:,} bytes that the archive promises"
-            )
-        return data
+        if found != member.file_size:
+            raise MalformedModel(f"{name} has {found:,} of the {member.file_size:,} bytes that the archive promises")
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         try:
@@ -124,6 +135,6 @@ class Pt2Archive:
                 raise MalformedModel(f"member {name!r} does not belong in a .pt2. {EXPORT_ADVICE}")
         if len(models) != 1:
             raise UnsupportedModel(f"the archive holds {len(models)} models; exactly one is read")
-        if "byteorder" in self._members and bytes(self.raw_member("byteorder")).strip() != b"little":
+        if "byteorder" in self._members and self.raw_member("byteorder").strip() != b"little":
             raise UnsupportedModel("the weights are not stored in little-endian byte order")
         return str(models[0])

@@ -48,7 +48,13 @@ def _check_values(name: str, tensor: Tensor, is_parameter: bool) -> None:
         )
     if not tensor.dtype.is_floating_point:
         return
-    # Infinity is a legitimate constant (attention masks), but never a legitimate weight.
+    if not tensor.numel():
+        return
+    # Minimum and maximum hand on what is not a number, and take no memory. Infinity is a legitimate constant (attention
+    # masks), but never a legitimate weight.
+    extremes = torch.stack(torch.aminmax(tensor))
+    if not (extremes.isnan() if not is_parameter else ~extremes.isfinite()).any():
+        return
     bad = ~torch.isfinite(tensor) if is_parameter else torch.isnan(tensor)
     if count := int(bad.sum()):
         what = "NaN or infinite" if is_parameter else "NaN"

@@ -80,16 +80,19 @@ class TensorTable:
             raise MalformedModel(f"{name}: the tensors of this file are far larger than the bytes they are made of")
         if numel == 0:
             return name, torch.zeros(sizes, dtype=dtype)
-        data = self._archive.raw_member(member)
-        held = len(data) // dtype.itemsize
+        size = self._archive.size_of(member)
+        held = size // dtype.itemsize
         last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-        if len(data) % dtype.itemsize or last >= held or numel > held:
+        if size % dtype.itemsize or last >= held or numel > held:
             raise MalformedModel(
                 f"{name} of shape {list(sizes)}, strides {list(strides)} and offset {offset} does not fit into the "
-                f"{len(data):,} bytes of {member}"
+                f"{size:,} bytes of {member}"
             )
-        flat = torch.frombuffer(data, dtype=dtype)
-        return name, flat.as_strided(sizes, strides, offset).clone(memory_format=torch.contiguous_format)
+        payload_bytes = torch.empty(size, dtype=torch.uint8)
+        self._archive.read_into(member, payload_bytes.numpy().data)
+        tensor = payload_bytes.view(dtype).as_strided(sizes, strides, offset)
+        alone = tensor.is_contiguous() and numel == held
+        return name, tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _describe(name: str, meta: TensorMeta) -> tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from worker.errors import JobFailed
-from worker.pruning.scoring import Scene, Scores, present, weights_of_layers
+from worker.pruning.scoring import Each, Scene, Scores, present, weights_of_layers
 from worker.pruning.units import joined, member
 
 __all__ = ["BatchNorm"]
@@ -40,7 +40,7 @@ class BatchNorm:
                 "the criterion batchnorm needs batch norm after the layers that can be pruned, and this model has "
                 "none (an ONNX file usually has it folded into the convolutions); use magnitude or taylor"
             )
-        squares = {name: weight.square() for name, weight in weights_of_layers(scene).items()}
+        squares = Each(weights_of_layers(scene), torch.square)
         scores = joined(
             replace(scene, prune=scene.prune.model_copy(update={"normalization": "none"})), members, squares
         )

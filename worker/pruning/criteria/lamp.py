@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.pruning.scoring import Scene, Scores, weights_of_layers
+from worker.pruning.scoring import Each, Scene, Scores, weights_of_layers
 from worker.pruning.units import units_of
 
 __all__ = ["Lamp", "lamp_scores"]
@@ -21,11 +21,11 @@ class Lamp:
     per_cost: ClassVar[bool] = False
 
     def score(self, scene: Scene) -> Scores:
-        squares = {name: weight.square() for name, weight in weights_of_layers(scene).items()}
+        squares = Each(weights_of_layers(scene), torch.square)
         return units_of(scene, squares, transform=lambda sums: lamp_scores(torch.from_numpy(sums)).numpy())
 
-    def entries(self, scene: Scene) -> dict[str, Tensor]:
-        return {name: lamp_scores(weight.square()) for name, weight in weights_of_layers(scene).items()}
+    def entries(self, scene: Scene) -> Each:
+        return Each(weights_of_layers(scene), lambda weight: lamp_scores(weight.square()))
 
 
 def lamp_scores(squares: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from torch import Tensor
+import torch
 
-from worker.pruning.scoring import Scene, Scores, weights_of_layers
+from worker.pruning.scoring import Each, Scene, Scores, weights_of_layers
 from worker.pruning.units import units_of
 
 __all__ = ["Magnitude"]
@@ -23,6 +23,5 @@ class Magnitude:
     def score(self, scene: Scene) -> Scores:
         return units_of(scene, self.entries(scene))
 
-    def entries(self, scene: Scene) -> dict[str, Tensor]:
-        power = 1 if scene.prune.norm == "l1" else 2
-        return {name: weight.abs() ** power for name, weight in weights_of_layers(scene).items()}
+    def entries(self, scene: Scene) -> Each:
+        return Each(weights_of_layers(scene), torch.abs if scene.prune.norm == "l1" else torch.square)
