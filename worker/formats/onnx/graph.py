@@ -34,11 +34,12 @@ _INPUT_DTYPES: dict[int, torch.dtype] = {
 
 @dataclass(frozen=True)
 class GraphInput:
-    """`batch` is the size of the first dimension, or None where the file leaves it free; `shape` is the rest."""
+    """`batch` is the size of the first dimension, or None where the file leaves it free; `shape` is the rest. Free
+    sizes in it are names, equal ones where the file says that they are equal."""
 
     name: str
     batch: int | None
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     dtype: torch.dtype
 
 
@@ -133,16 +134,12 @@ def _input(value: onnx.ValueInfoProto) -> GraphInput:
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise UnsupportedModel(f"the input {value.name!r} has no shape with a batch dimension")
     first, *rest = tensor.shape.dim
-    shape = []
+    shape: list[int | str] = []
     for axis, dim in enumerate(rest, start=1):
-        if not dim.HasField("dim_value") or dim.dim_value < 1:
-            raise UnsupportedModel(
-                f"dimension {axis} of the input {value.name!r} is free ({dim.dim_param or 'unnamed'}); only the batch "
-                "may be free: export with a fixed size"
-            )
         if dim.dim_value > _MAX_DIMENSION:
             raise UnsupportedModel(f"dimension {axis} of the input {value.name!r} is {dim.dim_value}: too large")
-        shape.append(dim.dim_value)
+        free = dim.dim_param or f"{value.name}_{axis}"
+        shape.append(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else free)
     # Some exporters write an unknown batch as 0 or -1.
     batch = first.dim_value if first.HasField("dim_value") and first.dim_value > 0 else None
     if batch is not None and batch > _MAX_DIMENSION:

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from onnx import TensorProto
 
 from worker.formats.onnx.node import Node
-from worker.formats.onnx.values import HostArray, host_op, scalar, sizes
+from worker.formats.onnx.values import HostArray, NotOnHost, host_op, scalar, sizes
 
 __all__ = ["MAX_HOST_SIZE", "host_array", "shape_of"]
 
 MAX_HOST_SIZE = 4096
 """Most values of a host array. Shapes have a handful; what is larger is data."""
+_LARGEST = 2**31
+"""Most values that a constant can sensibly have."""
 
 
 def host_array(value: Any) -> HostArray:
@@ -30,10 +32,17 @@ def shape_of(node: Node, shape: Sequence[Any]) -> HostArray:
     return host_array(list(shape))[node.integer("start", 0) : node.integer("end", len(shape))]
 
 
-def _bounded(node: Node, count: int) -> int:
-    if count > MAX_HOST_SIZE:
-        raise node.refuse(f"makes a constant of {count} values; at most {MAX_HOST_SIZE} are accepted")
-    return count
+def _bounded(node: Node, count: Any) -> None:
+    if isinstance(count, int) and count > _LARGEST:
+        raise node.refuse(f"makes a constant of {count} values")
+    if not isinstance(count, int) or count > MAX_HOST_SIZE:
+        raise NotOnHost
+
+
+def _settled(numbers: Iterable[Any]) -> None:
+    """numpy would take a free size for the number that it was traced with."""
+    if any(isinstance(number, torch.SymInt) for number in numbers):
+        raise NotOnHost
 
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., HostArray]:
@@ -110,6 +119,7 @@ def concat(node: Node, *arrays: HostArray) -> HostArray:
 @host_op("Gather")
 def gather(node: Node, array: HostArray, indices: HostArray) -> HostArray:
     _bounded(node, array.size * indices.size)
+    _settled(indices.reshape(-1))
     return host_array(np.take(array, indices.astype(np.int64), axis=node.integer("axis", 0)))
 
 
@@ -128,6 +138,7 @@ def slice_(
     assert lasts is not None
     where = sizes(node, axes) if axes is not None else node.integers("axes", range(len(firsts)))
     strides = sizes(node, steps) if steps is not None else [1] * len(firsts)
+    _settled([*firsts, *lasts])
     cut = [slice(None)] * array.ndim
     for axis, first, last, stride in zip(where or [], firsts, lasts, strides, strict=True):
         # Going down, an end before the first element is written as a large negative number; Python says None.
@@ -151,6 +162,7 @@ def unsqueeze(node: Node, array: HostArray, axes: HostArray | None = None) -> Ho
 @host_op("Reshape")
 def reshape(node: Node, array: HostArray, shape: HostArray) -> HostArray:
     wanted = sizes(node, shape)
+    _settled(wanted)
     kept = [array.shape[i] if size == 0 and not node.integer("allowzero", 0) else size for i, size in enumerate(wanted)]
     return array.reshape(kept)
 
@@ -162,8 +174,9 @@ def transpose(node: Node, array: HostArray) -> HostArray:
 
 @host_op("Expand")
 def expand(node: Node, array: HostArray, shape: HostArray) -> HostArray:
-    wanted = np.broadcast_shapes(array.shape, tuple(sizes(node, shape)))
-    _bounded(node, math.prod(wanted))
+    asked = sizes(node, shape)
+    _bounded(node, math.prod(asked))
+    wanted = np.broadcast_shapes(array.shape, tuple(asked))
     return np.broadcast_to(array, wanted)
 
 
@@ -177,9 +190,9 @@ def tile(node: Node, array: HostArray, repeats: HostArray) -> HostArray:
 @host_op("ConstantOfShape")
 def constant_of_shape(node: Node, shape: HostArray) -> HostArray:
     wanted = sizes(node, shape)
+    _bounded(node, math.prod(wanted))
     if any(size < 0 for size in wanted):
         raise node.broken(f"makes a constant of shape {wanted}")
-    _bounded(node, math.prod(wanted))
     value = node.attributes.get("value")
     filled = np.empty(wanted, dtype=object)
     filled[...] = value.reshape(-1)[0].item() if isinstance(value, np.ndarray) and value.size else 0.0
@@ -189,6 +202,8 @@ def constant_of_shape(node: Node, shape: HostArray) -> HostArray:
 @host_op("Range")
 def range_(node: Node, start: HostArray, limit: HostArray, delta: HostArray) -> HostArray:
     first, last, step = (scalar(node, value) for value in (start, limit, delta))
+    if not all(isinstance(value, int | float) for value in (first, last, step)):
+        raise NotOnHost
     _bounded(node, math.ceil((last - first) / step))
     return host_array(np.arange(first, last, step).tolist())
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,13 @@ from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 
 from worker.errors import MalformedModel, UnreadableModel, UnsupportedModel
-from worker.formats.onnx.graph import OnnxGraph, read_graph
+from worker.formats.onnx.graph import GraphInput, OnnxGraph, read_graph
 from worker.formats.onnx.interpreter import Interpreter, TracedModule
 from worker.formats.onnx.plan import plan_steps
 from worker.graph.allowlist import ATEN_OVERLOADS, OPERATOR_FUNCTIONS
+from worker.graph.cleaning import lookups_to_views
 from worker.graph.network import Network, TensorSpec
+from worker.graph.shapes import example_inputs, forward
 from worker.graph.traced import from_exported
 from worker.order import ChildLimits
 
@@ -22,6 +25,10 @@ __all__ = ["read_onnx"]
 
 _TRACED_BATCH = 3
 """Not 0 or 1, which torch takes for constants, and rarely a channel count."""
+
+_LENGTHS = (16, 64, 224, 4)
+"""Sizes for what is free beside the batch, tried in turn: a kernel may be longer than a text, a table of positions
+shorter than an image."""
 
 _TOLERANCE = 1e-4
 """Difference between samples computed alone and together, relative to the largest value: rounding of float32."""
@@ -33,8 +40,9 @@ def read_onnx(path: Path, limits: ChildLimits) -> Network:
     """The network in the ONNX file at `path`, on the CPU, in inference mode.
 
     Weights become parameters and statistics of batch norm become buffers, under the names of their initializers. The
-    first dimension of every input is the batch, and free in the result. A file that fixes its batch size is read too
-    if its graph treats samples one by one, which is found out by computing some apart and together.
+    first dimension of every input is the batch, and free in the result; so are others that the file leaves free. A
+    file that fixes its batch size is read too if its graph treats samples one by one, which is found out by computing
+    some apart and together.
 
     Raises MalformedModel, UnsafeModel or UnsupportedModel; messages name the node or tensor at fault.
     """
@@ -44,12 +52,12 @@ def read_onnx(path: Path, limits: ChildLimits) -> Network:
     fixed = _file_batch(graph)
     max_numel = limits.memory_bytes // 8  # of float32, with room for one more of its kind
     for value in graph.inputs:
-        if math.prod(value.shape) * max(fixed or 0, _TRACED_BATCH) > max_numel:
+        if math.prod(_sizes(value.shape, _LENGTHS[0])) * max(fixed or 0, _TRACED_BATCH) > max_numel:
             raise UnsupportedModel(f"the input {value.name!r} of shape {list(value.shape)} exceeds the memory limit")
     names = tuple(value.name for value in graph.inputs)
     module = TracedModule(Interpreter(plan, names, graph.outputs, fixed, max_numel)).eval()
     try:
-        network = _network(_trace(module, graph), graph)
+        network = _traced(module, graph)
     except MalformedModel as error:
         if fixed is None or _fails(module, graph, fixed):
             raise
@@ -67,22 +75,51 @@ def _file_batch(graph: OnnxGraph) -> int | None:
     return graph.inputs[0].batch
 
 
-def _examples(graph: OnnxGraph, batch: int) -> tuple[Tensor, ...]:
+def _examples(graph: OnnxGraph, batch: int, length: int = _LENGTHS[0]) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
+    shapes = [(batch, *_sizes(value.shape, length)) for value in graph.inputs]
     return tuple(
-        torch.randn((batch, *value.shape), generator=generator)
+        torch.randn(shape, generator=generator)
         if value.dtype.is_floating_point
-        else torch.zeros((batch, *value.shape), dtype=value.dtype)
-        for value in graph.inputs
+        else torch.zeros(shape, dtype=value.dtype)
+        for value, shape in zip(graph.inputs, shapes, strict=True)
     )
 
 
-def _trace(module: TracedModule, graph: OnnxGraph) -> ExportedProgram:
-    """The graph of ATen ops for any batch size."""
-    free = {"inputs": tuple({0: Dim("batch")} for _ in graph.inputs)}
+def _sizes(shape: tuple[int | str, ...], length: int) -> tuple[int, ...]:
+    return tuple(length if isinstance(size, str) else size for size in shape)
+
+
+def _traced(module: TracedModule, graph: OnnxGraph) -> Network:
+    if not any(isinstance(size, str) for value in graph.inputs for size in value.shape):
+        return _network(_trace(module, graph, _LENGTHS[0]), graph)
+    errors = []
+    for length in _LENGTHS:
+        try:
+            network = _network(_trace(module, graph, length), graph)
+            forward(network, example_inputs(network))
+        except (MalformedModel, UnsupportedModel) as error:
+            errors.append(error)
+        else:
+            return network
+    raise errors[0]
+
+
+def _trace(module: TracedModule, graph: OnnxGraph, length: int) -> ExportedProgram:
+    """The graph of ATen ops for any batch size, and for any length."""
+    free: dict[str, Any] = {
+        "inputs": tuple(
+            {
+                0: Dim("batch"),
+                **{axis: Dim.AUTO for axis, size in enumerate(value.shape, start=1) if isinstance(size, str)},
+            }
+            for value in graph.inputs
+        )
+    }
     try:
         with torch.no_grad():
-            return torch.export.export(module, _examples(graph, _TRACED_BATCH), dynamic_shapes=free, strict=False)
+            examples = _examples(graph, _TRACED_BATCH, length)
+            return torch.export.export(module, examples, dynamic_shapes=free, strict=False)
     except UserError as error:
         raise UnsupportedModel(f"the graph works for one batch size only; {_WAY_OUT}") from error
 
@@ -92,14 +129,26 @@ def _network(program: ExportedProgram, graph: OnnxGraph) -> Network:
     for node in traced.module.graph.nodes:
         if node.op == "call_function" and not _is_allowed(node.target):
             raise UnsupportedModel(f"the graph computes {node.target}, which is not supported")
-    inputs = tuple(TensorSpec(value.name, ("batch", *value.shape), value.dtype) for value in graph.inputs)
+    inputs = tuple(_described(spec, value) for spec, value in zip(traced.inputs, graph.inputs, strict=True))
     outputs = tuple(replace(spec, name=name) for spec, name in zip(traced.outputs, graph.outputs, strict=True))
     for spec in outputs:
-        if spec.shape[:1] != ("batch",) or not all(isinstance(size, int) for size in spec.shape[1:]):
+        if spec.shape[:1] != ("batch",):
             raise UnsupportedModel(
                 f"the output {spec.name!r} of shape {list(spec.shape)} is not one row for each sample"
             )
-    return replace(traced, inputs=inputs, outputs=outputs)
+    network = replace(traced, inputs=inputs, outputs=outputs)
+    lookups_to_views(network)
+    return network
+
+
+def _described(spec: TensorSpec, value: GraphInput) -> TensorSpec:
+    for axis, (asked, found) in enumerate(zip(value.shape, spec.shape[1:], strict=True), start=1):
+        if isinstance(asked, str) and isinstance(found, int):
+            raise UnsupportedModel(
+                f"dimension {axis} of the input {value.name!r} is free ({asked}), but the graph does not follow it: it "
+                f"was traced with {found} and works for nothing else. Export with a fixed size"
+            )
+    return replace(spec, name=value.name, dtype=value.dtype, traced=spec.traced if "size" in str(spec.shape) else None)
 
 
 def _is_allowed(target: object) -> bool:

@@ -13,9 +13,12 @@ from worker.errors import UnsupportedModel
 from worker.formats.onnx.host import host_array, shape_of
 from worker.formats.onnx.node import Node
 from worker.formats.onnx.plan import Argument, Computed, Plan, Step, Stored
-from worker.formats.onnx.values import HOST_OPS, TENSOR_OPS, Value, computing
+from worker.formats.onnx.values import HOST_OPS, TENSOR_OPS, NotOnHost, Value, as_tensor, computing
 
 __all__ = ["Interpreter", "TracedModule"]
+
+_TAKES_NUMBERS = ("ConstantOfShape", "Expand", "Range")
+"""Ops that make data of numbers."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,30 @@ class Interpreter:
         with computing(node):
             if node.op_type in ("Reshape", "Expand") and not isinstance(batch, int):
                 arguments[1] = self._with_free_batch(arguments[0], arguments[1], batch)
+            if node.op_type == "Gather" and isinstance(arguments[0], Tensor) and not isinstance(batch, int):
+                _refuse_one_sample(node, arguments[0], arguments[1], batch)
             if node.op_type in ("Shape", "Size"):
                 return (shape_of(node, arguments[0].shape),)  # type: ignore[union-attr]  # planned for data only
-            made = (HOST_OPS if step.on_host else TENSOR_OPS)[node.op_type](node, *arguments)
+            made = self._on_host(node, arguments) if step.on_host else TENSOR_OPS[node.op_type](node, *arguments)
         results = made if isinstance(made, tuple) else (made,)
         for value in results:
             self._check_size(node, value)
         return results
+
+    @staticmethod
+    def _on_host(node: Node, arguments: list[Value | None]) -> Value | tuple[Tensor, ...]:
+        """Sizes; or data, where a free size is the length of what is made, or such data came in."""
+        if not any(isinstance(argument, Tensor) for argument in arguments):
+            try:
+                return HOST_OPS[node.op_type](node, *arguments)
+            except NotOnHost:
+                pass
+        if node.op_type not in TENSOR_OPS:
+            raise node.refuse("computes with sizes that are free")
+        first = arguments[0] if arguments else None
+        if first is not None and node.op_type not in _TAKES_NUMBERS:
+            arguments[0] = as_tensor(first)
+        return TENSOR_OPS[node.op_type](node, *arguments)
 
     def _with_free_batch(self, x: Value | None, shape: Value | None, batch: Any) -> Value | None:
         """`shape` with the batch in place of the batch size that the file was exported with."""
@@ -101,6 +121,12 @@ class TracedModule(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self._interpreter.run({**dict(self.named_parameters()), **dict(self.named_buffers())}, inputs)
+
+
+def _refuse_one_sample(node: Node, x: Tensor, indices: Value | None, batch: torch.SymInt) -> None:
+    size = x.shape[node.integer("axis", 0)] if x.ndim else 1
+    if isinstance(size, torch.SymInt) and size.node.expr == batch.node.expr and not isinstance(indices, Tensor):
+        raise node.refuse("picks single samples of the batch")
 
 
 def _value(argument: Argument, values: Mapping[str, Value], stored: Mapping[str, Tensor]) -> Value | None:

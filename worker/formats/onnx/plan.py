@@ -1,5 +1,6 @@
 """From the nodes of a file to the steps that torch is to trace: constants settled, shape arithmetic told from data."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -11,15 +12,16 @@ from worker.formats.onnx import ops as _ops  # noqa: F401  registers the ops
 from worker.formats.onnx.graph import OnnxGraph
 from worker.formats.onnx.host import MAX_HOST_SIZE, shape_of
 from worker.formats.onnx.node import Node
+from worker.formats.onnx.recurrent import GATE_ORDER, unpacked
 from worker.formats.onnx.storage import Storage, StoredTensor
-from worker.formats.onnx.values import HOST_OPS, TENSOR_OPS, HostArray, computing
+from worker.formats.onnx.values import HOST_OPS, TENSOR_OPS, HostArray, NotOnHost, computing
 
 __all__ = ["Argument", "Computed", "Plan", "Step", "Stored", "plan_steps"]
 
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 _SHAPE_OPS = ("Shape", "Size")
-_REARRANGING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
-"""Ops that keep the values of a constant, which exporters write between a weight and its layer."""
+_REARRANGING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice")
+"""Ops that keep values of a constant, which exporters write between a weight and its layer."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ Argument: TypeAlias = Computed | Stored | HostArray | None
 
 @dataclass(frozen=True)
 class Step:
-    """`on_host` steps compute sizes, the others compute data."""
+    """`on_host` steps compute sizes, unless what they make turns out to be data; the others compute data."""
 
     node: Node
     arguments: tuple[Argument, ...]
@@ -100,17 +102,19 @@ class _Planner:
             return None
         sized = all(name in self.on_host or self._small(name) for name in given)
         if node.op_type in HOST_OPS and sized:
-            if known or not given:
-                folded = HOST_OPS[node.op_type](node, *self._host_arguments(node))
-                self.constants[node.outputs[0]] = _typed(folded)
+            if not known and given:
+                self.on_host.update(node.outputs)
+                return Step(node, self._host_arguments(node), on_host=True)
+            with suppress(NotOnHost):
+                self.constants[node.outputs[0]] = _typed(HOST_OPS[node.op_type](node, *self._host_arguments(node)))
                 return None
-            self.on_host.update(node.outputs)
-            return Step(node, self._host_arguments(node), on_host=True)
-        if node.op_type in _SHAPE_OPS and given[:1] and given[0] not in self.on_host:
+        if node.op_type in _SHAPE_OPS and given[:1]:
             self.on_host.update(node.outputs)
             return Step(node, (Computed(node.inputs[0]),), on_host=True)
         if node.op_type not in TENSOR_OPS:
             raise node.refuse("has no support for these inputs")
+        if node.op_type in GATE_ORDER:
+            return Step(node, self._recurrent_arguments(node), on_host=False)
         arguments = tuple(self._argument(node, position) for position in range(len(node.inputs)))
         if any(isinstance(argument, Stored) for argument in arguments[1:2]) and node.op_type in ("Gemm", "MatMul"):
             node = self._as_linear(node)
@@ -136,6 +140,22 @@ class _Planner:
             if plain and array.size <= MAX_HOST_SIZE:
                 return array.astype(object)
         return Stored(self.storage.store(node, position, self.origin.get(name, name), array))
+
+    def _recurrent_arguments(self, node: Node) -> tuple[Argument, ...]:
+        """Data, then the weights of each direction in the order of torch."""
+        x, *packed, lengths, hidden, cell, peepholes = range(8)
+        arrays = [
+            self.constants.get(node.inputs[position]) if position < len(node.inputs) else None for position in packed
+        ]
+        weights, recurrent, bias = arrays
+        if weights is None or recurrent is None or (bias is None and any(node.inputs[3:4])):
+            raise node.refuse("has weights that are computed in the graph")
+        data = tuple(
+            self._argument(node, position) if position < len(node.inputs) else None
+            for position in (x, lengths, hidden, cell, peepholes)
+        )
+        names = self.storage.store_recurrent(node, unpacked(node, (weights, recurrent, bias)))
+        return *data, *map(Stored, names)
 
     def _as_linear(self, node: Node) -> Node:
         """The stored right factor of a product is an (out, in) weight if it is a matrix."""

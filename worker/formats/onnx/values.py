@@ -11,16 +11,24 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from worker.formats.onnx.node import Node
 
-__all__ = ["HOST_OPS", "TENSOR_OPS", "HostArray", "Value", "computing", "host_op", "scalar", "sizes", "tensor_op"]
+__all__ = [
+    "HOST_OPS", "TENSOR_OPS", "HostArray", "NotOnHost", "Value", "as_tensor", "computing", "host_op", "scalar", "sizes",
+    "tensor_op",
+]  # fmt: skip
 
 HostArray: TypeAlias = npt.NDArray[np.object_]
 Value: TypeAlias = Tensor | HostArray
 TensorOp: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
 HostOp: TypeAlias = Callable[..., HostArray]
+
+class NotOnHost(Exception):  # noqa: N818  not an error: the op is then computed with tensors
+    """What a host op would make is data: too large for shape arithmetic, or of a free size."""
+
 
 TENSOR_OPS: dict[str, TensorOp] = {}
 HOST_OPS: dict[str, HostOp] = {}
@@ -54,6 +62,17 @@ def computing(node: Node) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip() or type(error).__name__
         raise node.broken(f"cannot be computed: {reason.splitlines()[0]}") from error
+
+
+def as_tensor(value: Value) -> Tensor:
+    """Data as it is, and a host array as data of int64, float32 or bool."""
+    if isinstance(value, Tensor):
+        return value
+    items = value.reshape(-1).tolist()
+    if all(isinstance(item, bool | int | float) for item in items):
+        dtype = torch.float32 if any(isinstance(item, float) for item in items) else None
+        return torch.tensor(value.tolist(), dtype=dtype)
+    return torch.stack([torch.scalar_tensor(item, dtype=torch.int64) for item in items]).reshape(value.shape)
 
 
 def scalar(node: Node, value: Value | None, default: Any = None) -> Any:

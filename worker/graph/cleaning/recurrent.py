@@ -19,6 +19,13 @@ aten = torch.ops.aten
 
 _GATES = {aten.lstm.input: 4, aten.gru.input: 3, aten.rnn_tanh.input: 1, aten.rnn_relu.input: 1}
 _ZEROS = frozenset({aten.zeros.default, aten.new_zeros.default, aten.zeros_like.default})
+_FILLED = frozenset({aten.full.default, aten.full_like.default})
+_PARTS = frozenset(
+    {
+        aten.slice.Tensor, aten.select.int, aten.narrow.default, aten.expand.default, aten.unsqueeze.default,
+        aten.squeeze.dim, aten.transpose.int, aten.permute.default,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,10 @@ def _tensor(module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
 
 def _state(graph: fx.Graph, x: fx.Node, state: fx.Node, position: int, layers: int, sizes: list[Any]) -> fx.Node:
     """What one layer starts from, out of the states of all layers."""
-    if state.target in _ZEROS:
+    if _is_zero(state):
         return graph.call_function(aten.new_zeros.default, (x, sizes))
+    if layers == 1:
+        state = _one_of_several(state, sizes[0])
     if state.target is aten.cat.default and state.args[1:] in ((), (0,)):
         parts = state.args[0]
         assert isinstance(parts, list)
@@ -140,6 +149,33 @@ def _state(graph: fx.Graph, x: fx.Node, state: fx.Node, position: int, layers: i
         start = position * sizes[0]
         state = graph.call_function(aten.slice.Tensor, (state, 0, start, start + sizes[0]))
     return graph.call_function(aten.expand.default, (state, sizes))
+
+
+def _one_of_several(state: fx.Node, directions: int) -> fx.Node:
+    """The last states of one layer, where they were joined with those of others and are taken out again."""
+    joined, *rest = state.args
+    if state.target is not aten.slice.Tensor or not isinstance(joined, fx.Node) or not all(_is_int(x) for x in rest):
+        return state
+    axis, start, stop, step = (*rest, *(0, 0, None, 1)[len(rest) :])
+    if joined.target is not aten.cat.default or joined.args[1:] not in ((), (0,)) or (axis, step) != (0, 1):
+        return state
+    parts = joined.args[0]
+    assert isinstance(parts, list | tuple)
+    fits = start % directions == 0 and stop == start + directions and start // directions < len(parts)
+    if not fits or not all(_made_by_a_layer(part, directions) for part in parts):
+        return state
+    return parts[start // directions]
+
+
+def _is_int(argument: Any) -> bool:
+    return isinstance(argument, int)
+
+
+def _is_zero(state: fx.Node) -> bool:
+    """Whether all values are 0, whatever part of a tensor of zeros is taken."""
+    while state.target in _PARTS and isinstance(state.args[0], fx.Node):
+        state = state.args[0]
+    return state.target in _ZEROS or (state.target in _FILLED and state.args[1] == 0)
 
 
 def _made_by_a_layer(state: Any, directions: int) -> bool:

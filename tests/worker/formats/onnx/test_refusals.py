@@ -132,10 +132,11 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], type[UnreadableModel], s
         UnsupportedModel,
         "'q' is no tensor",
     ),
-    "free image size": (
-        lambda: parsed("agraph (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu(x) }"),
+    "free size that the graph does not follow": (
+        lambda: parsed("agraph (float[N, L] x) => (float[N, 2] y) <float[16, 2] w = {%s}> { y = MatMul(x, w) }"
+                       % ", ".join(["1"] * 32)),
         UnsupportedModel,
-        r"dimension 2 of the input 'x' is free \(H\)",
+        r"dimension 1 of the input 'x' is free \(L\), but the graph does not follow it",
     ),
     "text as input": (
         lambda: parsed("agraph (string[N] x) => (string[N] y) { y = Identity(x) }"),

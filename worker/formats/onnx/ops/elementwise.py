@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.formats.onnx.node import Node
-from worker.formats.onnx.values import Value, scalar, tensor_op
+from worker.formats.onnx.values import Value, as_tensor, scalar, tensor_op
 
 __all__: list[str] = []
 
@@ -31,6 +31,8 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Exp": torch.exp,
     "Floor": torch.floor,
     "HardSwish": functional.hardswish,
+    "IsNaN": torch.isnan,
+    "IsInf": torch.isinf,
     "Log": torch.log,
     "Mish": functional.mish,
     "Neg": torch.neg,
@@ -44,6 +46,7 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Softplus": functional.softplus,
     "Softsign": lambda x: x / (1 + x.abs()),
     "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
     "Tanh": torch.tanh,
 }
 
@@ -58,6 +61,7 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Sub": operator.sub,
     "Mul": operator.mul,
     "Div": _divide,
+    "Mod": torch.remainder,
     "Pow": operator.pow,
     "Equal": operator.eq,
     "Less": operator.lt,
@@ -71,23 +75,28 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def operand(node: Node, value: Value, partner: Tensor) -> Any:
-    """A host array as the plain number that it holds, where this broadcasts alike; tensors as they are."""
+    """A host array as the plain number that it holds, where it holds one; tensors as they are."""
     if isinstance(value, Tensor):
         return value
+    if value.size != 1:
+        return as_tensor(value)
     if value.ndim > partner.ndim:
         raise node.refuse(f"broadcasts a number of shape {list(value.shape)} over {partner.ndim} dimensions")
     return scalar(node, value)
 
 
 def _operands(node: Node, *values: Value) -> list[Any]:
-    partner = max((value for value in values if isinstance(value, Tensor)), key=lambda tensor: tensor.ndim)
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:  # constants, by an op that shape arithmetic does not have
+        return [as_tensor(value) for value in values]
+    partner = max(tensors, key=lambda tensor: tensor.ndim)
     return [operand(node, value, partner) for value in values]
 
 
 def _register_unary(op_type: str, function: Callable[[Tensor], Tensor]) -> None:
     @tensor_op(op_type)
-    def apply(_: Node, x: Tensor) -> Tensor:
-        return function(x)
+    def apply(_: Node, x: Value) -> Tensor:
+        return function(as_tensor(x))
 
 
 def _register_binary(op_type: str, function: Callable[[Any, Any], Any]) -> None:
@@ -125,8 +134,8 @@ def sum_(_: Node, *values: Tensor) -> Tensor:
 
 
 @tensor_op("Where")
-def where(node: Node, condition: Tensor, a: Value, b: Value) -> Tensor:
-    chosen: Tensor = torch.where(*_operands(node, condition, a, b))
+def where(node: Node, condition: Value, a: Value, b: Value) -> Tensor:
+    chosen: Tensor = torch.where(*_operands(node, as_tensor(condition), a, b))
     return chosen
 
 

@@ -1,6 +1,7 @@
 """Ops that rearrange values: reshape, transpose, concatenate, split, pad."""
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.formats.onnx.node import Node
-from worker.formats.onnx.values import HostArray, Value, scalar, sizes, tensor_op
+from worker.formats.onnx.values import HostArray, Value, as_tensor, scalar, sizes, tensor_op
 
 __all__: list[str] = []
 
@@ -25,14 +26,27 @@ def _same(a: Any, b: Any) -> bool:
 
 def _reshaped(x: Tensor, shape: list[Any]) -> Tensor:
     """`x` in `shape`. The batch is left to torch as -1, so that the graph holds numbers and no arithmetic on sizes."""
-    if x.ndim and shape and _same(shape[0], x.shape[0]) and -1 in shape:
-        rest, known = math.prod(x.shape[1:]), -math.prod(shape[1:])
-        if isinstance(rest, int) and isinstance(known, int) and known > 0:
-            shape = [rest // known if size == -1 else size for size in shape]
+    if any(_same(size, -1) for size in shape):
+        shape = _solved(x.shape, shape)
     symbolic = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
-    if len(symbolic) == 1 and -1 not in shape:
+    if symbolic and not any(_same(size, -1) for size in shape):
         shape = [-1 if axis == symbolic[0] else size for axis, size in enumerate(shape)]
     return x.reshape(shape)
+
+
+def _solved(before: Sequence[Any], after: list[Any]) -> list[Any]:
+    """`after` with its -1 worked out, where free sizes stand on both sides and what is left are numbers."""
+    left = list(before)
+    for size in [size for size in after if not isinstance(size, int)]:
+        twin = next((position for position, other in enumerate(left) if _same(other, size)), None)
+        if twin is None:
+            return after
+        left.pop(twin)
+    rest = math.prod(left)
+    known = math.prod(size for size in after if isinstance(size, int) and size != -1)
+    if not isinstance(rest, int) or known <= 0 or rest % known:
+        return after
+    return [rest // known if _same(size, -1) else size for size in after]
 
 
 @tensor_op("Reshape")
@@ -78,15 +92,18 @@ def unsqueeze(node: Node, x: Tensor, axes: HostArray | None = None) -> Tensor:
 
 
 @tensor_op("Expand")
-def expand(node: Node, x: Tensor, shape: HostArray) -> Tensor:
+def expand(node: Node, x: Value, shape: HostArray) -> Tensor:
     """Broadcasts both ways: a 1 in `shape` keeps the size of `x`."""
     wanted = sizes(node, shape)
+    if not isinstance(x, Tensor):
+        filled = x.size == 1 and x.ndim <= len(wanted)
+        return torch.full(wanted, scalar(node, x)) if filled else expand(node, as_tensor(x), shape)
     missing = max(x.ndim - len(wanted), 0)
     wanted = [-1] * missing + [
         -1 if axis >= len(wanted) - x.ndim and (_same(size, 1) or _same(size, x.shape[axis - len(wanted)])) else size
         for axis, size in enumerate(wanted)
     ]
-    return x if len(wanted) == x.ndim and set(wanted) == {-1} else x.expand(wanted)
+    return x if len(wanted) == x.ndim and all(_same(size, -1) for size in wanted) else x.expand(wanted)
 
 
 @tensor_op("Tile")
@@ -97,13 +114,7 @@ def tile(node: Node, x: Tensor, repeats: HostArray) -> Tensor:
 
 @tensor_op("Concat")
 def concat(node: Node, *tensors: Value) -> Tensor:
-    return torch.cat([_data(node, tensor) for tensor in tensors], dim=node.integer("axis"))
-
-
-def _data(node: Node, value: Value) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    raise node.refuse("joins data with sizes computed from shapes")
+    return torch.cat([as_tensor(tensor) for tensor in tensors], dim=node.integer("axis"))
 
 
 @tensor_op("Split")

@@ -22,6 +22,11 @@ def gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     return product if c is None else product + c * beta
 
 
+@tensor_op("Einsum")
+def einsum(node: Node, *operands: Tensor) -> Tensor:
+    return torch.einsum(node.text("equation"), *operands)
+
+
 @tensor_op("MatMul")
 def matmul(node: Node, a: Tensor, b: Tensor) -> Tensor:
     """`transB` is no attribute of ONNX: `storage` sets it where `b` is kept as the (out, in) weight of a layer."""

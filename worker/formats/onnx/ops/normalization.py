@@ -29,6 +29,12 @@ def layer_normalization(node: Node, x: Tensor, scale: Tensor, bias: Tensor | Non
     return functional.layer_norm(x, x.shape[axis:], scale, bias, node.real("epsilon", 1e-5))
 
 
+@tensor_op("RMSNormalization")
+def rms_normalization(node: Node, x: Tensor, scale: Tensor) -> Tensor:
+    axis = node.integer("axis", -1) % x.ndim
+    return functional.rms_norm(x, x.shape[axis:], scale, node.real("epsilon", 1e-5))
+
+
 @tensor_op("InstanceNormalization")
 def instance_normalization(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """The same as group normalisation with one channel in each group."""

@@ -16,6 +16,7 @@ _REDUCTIONS: dict[str, Callable[..., Tensor]] = {
     "ReduceSum": torch.sum,
     "ReduceMax": torch.amax,
     "ReduceMin": torch.amin,
+    "ReduceProd": lambda x, dim, keepdim: _product(x, dim, keepdim),
     "ReduceL1": lambda x, dim, keepdim: x.abs().sum(dim, keepdim),
     "ReduceL2": lambda x, dim, keepdim: x.square().sum(dim, keepdim).sqrt(),
     "ReduceSumSquare": lambda x, dim, keepdim: x.square().sum(dim, keepdim),
@@ -23,12 +24,18 @@ _REDUCTIONS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def _product(x: Tensor, axes: list[int], keepdim: bool) -> Tensor:
+    for axis in reversed(axes):  # torch multiplies along one axis at a time
+        x = x.prod(axis, keepdim)
+    return x
+
+
 def _register(op_type: str, function: Callable[..., Tensor]) -> None:
     @tensor_op(op_type)
     def apply(node: Node, x: Tensor, axes: HostArray | None = None) -> Tensor:
         given: list[Any] | None = sizes(node, axes) if axes is not None else node.integers("axes", None)
         if not given and node.integer("noop_with_empty_axes", 0):
-            raise node.refuse("reduces over no axes")
+            return x
         where = sorted(axis % x.ndim for axis in given) if given else list(range(x.ndim))
         return function(x, dim=where, keepdim=bool(node.integer("keepdims", 1)))
 
