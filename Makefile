@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check up bench openapi clean
+.PHONY: help demo test test-slow check up bench architectures openapi clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Prune a real model over HTTP and print what it cost (first run installs)
 	@$(BIN)/python examples/digits/demo.py
@@ -33,6 +33,9 @@ up: $(VENV)/.worker ## Start the service on this machine; Ctrl-C stops it
 
 bench: $(VENV)/.dev ## Run every script in benchmarks/; each prints its ratio (an hour or more)
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script"; done
+
+architectures: $(VENV)/.dev ## Write docs/architectures.md: every network in every format (an hour)
+	@$(BIN)/python benchmarks/architectures.py --output docs/architectures.md
 
 openapi: $(VENV)/.dev ## Write openapi/openapi.yaml anew from the code
 	@$(BIN)/secateur openapi --output openapi/openapi.yaml

@@ -176,6 +176,30 @@ def _layer_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None
     return _affine(_normalize(x, kept, axes, arguments.get("eps", 1e-5)), arguments)
 
 
+def _rms_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    if kept is None:
+        return None
+    x, eps = arguments["input"], arguments.get("eps")
+    axes = list(range(x.dim() - len(arguments["normalized_shape"]), x.dim()))
+    power = (x * kept).square().sum(axes, keepdim=True) / kept.sum(axes, keepdim=True).clamp_min(1)
+    return _affine(x * torch.rsqrt(power + (torch.finfo(x.dtype).eps if eps is None else eps)), arguments)
+
+
+def _variance(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    if kept is None:
+        return None
+    x, axes, keepdim = arguments["self"], arguments.get("dim") or None, arguments.get("keepdim", False)
+    axes = list(range(x.dim())) if axes is None else axes
+    correction = arguments.get("correction")
+    if correction is None:
+        correction = 1 if arguments.get("unbiased", True) else 0
+    count = kept.sum(axes, keepdim=True).clamp_min(1)
+    mean = (x * kept).sum(axes, keepdim=True) / count
+    total = (((x - mean) * kept) ** 2).sum(axes, keepdim=keepdim)
+    variance: Tensor = total / (kept.sum(axes, keepdim=keepdim) - correction)
+    return variance
+
+
 def _group_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
     if kept is None:
         return None
@@ -205,6 +229,10 @@ _RECURRENT = frozenset({aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, at
 _OVER_CHANNELS: dict[Any, Callable[[dict[str, Any], Tensor | None], Tensor | None]] = {
     aten.mean.dim: _mean,
     aten.mean.default: _mean,
+    aten.var.default: _variance,
+    aten.var.dim: _variance,
+    aten.var.correction: _variance,
     aten.layer_norm.default: _layer_norm,
+    aten.rms_norm.default: _rms_norm,
     aten.group_norm.default: _group_norm,
 }

@@ -79,7 +79,8 @@ def _user_outputs(program: torch.export.ExportedProgram, output: fx.Node) -> lis
 def _spec(node: fx.Node, name: str | None) -> TensorSpec:
     value = node.meta["val"]
     free = iter("batch" if position == 0 else f"size{position}" for position in range(value.dim()))
-    shape = tuple(size if isinstance(size, int) else label for size, label in zip(value.shape, free, strict=True))
+    known = [size if isinstance(size, int) else size.node.maybe_as_int() for size in value.shape]
+    shape = tuple(label if size is None else size for size, label in zip(known, free, strict=True))
     sizes = [size if isinstance(size, int) else size.node.hint for size in value.shape]
     traced = None if None in sizes else tuple(sizes)
     return TensorSpec(name or node.name, shape, value.dtype, traced)

@@ -124,7 +124,7 @@ class TracedModule(nn.Module):
 
 
 def _refuse_one_sample(node: Node, x: Tensor, indices: Value | None, batch: torch.SymInt) -> None:
-    size = x.shape[node.integer("axis", 0)] if x.ndim else 1
+    size: Any = x.shape[node.integer("axis", 0)] if x.ndim else 1
     if isinstance(size, torch.SymInt) and size.node.expr == batch.node.expr and not isinstance(indices, Tensor):
         raise node.refuse("picks single samples of the batch")
 

@@ -123,7 +123,6 @@ class Storage:
             self._stored[key] = StoredTensor(name, array, trainable)
         return self._stored[key].name
 
-
     def store_recurrent(self, node: Node, weights: Iterable[tuple[str, npt.NDArray[Any]]]) -> list[str]:
         """The names of the weights of a recurrent `node`, which it has to itself; given are torch's names for them."""
         layer = layer_of(node, node.inputs[1]) or f"{node.op_type.lower()}_{node.index}"

@@ -26,7 +26,8 @@ Value: TypeAlias = Tensor | HostArray
 TensorOp: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
 HostOp: TypeAlias = Callable[..., HostArray]
 
-class NotOnHost(Exception):  # noqa: N818  not an error: the op is then computed with tensors
+
+class NotOnHost(Exception):
     """What a host op would make is data: too large for shape arithmetic, or of a free size."""
 
 

@@ -43,7 +43,7 @@ def lookups_to_views(network: Network) -> None:
 
 
 def _index(node: fx.Node) -> Any:
-    return node.args[1][0]  # type: ignore[index,union-attr]  # a list in valid graphs
+    return node.args[1][0]  # type: ignore[index]  # a list in valid graphs
 
 
 def _may_be_a_view(node: fx.Node) -> bool:

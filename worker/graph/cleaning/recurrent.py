@@ -153,29 +153,26 @@ def _state(graph: fx.Graph, x: fx.Node, state: fx.Node, position: int, layers: i
 
 def _one_of_several(state: fx.Node, directions: int) -> fx.Node:
     """The last states of one layer, where they were joined with those of others and are taken out again."""
-    joined, *rest = state.args
-    if state.target is not aten.slice.Tensor or not isinstance(joined, fx.Node) or not all(_is_int(x) for x in rest):
+    arguments: tuple[Any, ...] = state.args
+    if state.target is not aten.slice.Tensor or not all(isinstance(number, int) for number in arguments[1:]):
         return state
-    axis, start, stop, step = (*rest, *(0, 0, None, 1)[len(rest) :])
-    if joined.target is not aten.cat.default or joined.args[1:] not in ((), (0,)) or (axis, step) != (0, 1):
+    joined: Any
+    joined, axis, start, stop = arguments[:4] if len(arguments) > 3 else (state, 0, 0, 0)
+    if axis != 0 or arguments[4:] not in ((), (1,)) or joined.target is not aten.cat.default:
         return state
-    parts = joined.args[0]
-    assert isinstance(parts, list | tuple)
+    parts: list[fx.Node] = joined.args[0] if joined.args[1:] in ((), (0,)) else []
     fits = start % directions == 0 and stop == start + directions and start // directions < len(parts)
     if not fits or not all(_made_by_a_layer(part, directions) for part in parts):
         return state
-    return parts[start // directions]
-
-
-def _is_int(argument: Any) -> bool:
-    return isinstance(argument, int)
+    one: fx.Node = parts[start // directions]
+    return one
 
 
 def _is_zero(state: fx.Node) -> bool:
     """Whether all values are 0, whatever part of a tensor of zeros is taken."""
     while state.target in _PARTS and isinstance(state.args[0], fx.Node):
         state = state.args[0]
-    return state.target in _ZEROS or (state.target in _FILLED and state.args[1] == 0)
+    return state.target in _ZEROS or (state.target in _FILLED and state.args[1] in (0, 0.0))
 
 
 def _made_by_a_layer(state: Any, directions: int) -> bool:

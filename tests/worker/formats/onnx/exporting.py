@@ -28,7 +28,14 @@ def export_example(example: Example, exporter: str) -> onnx.ModelProto:
         }
         options |= {"dynamo": False, "dynamic_axes": axes}
     target = io.BytesIO()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused op has no counterpart in ONNX
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the older exporter is deprecated, the newer one warns about torch's own code
-        made = torch.onnx.export(example.module, example.inputs, *(() if which == "dynamo" else (target,)), **options)
+        try:
+            made = torch.onnx.export(
+                example.module, example.inputs, *(() if which == "dynamo" else (target,)), **options
+            )
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
     return made.model_proto if made is not None else onnx.ModelProto.FromString(target.getvalue())

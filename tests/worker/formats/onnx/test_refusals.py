@@ -133,8 +133,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], type[UnreadableModel], s
         "'q' is no tensor",
     ),
     "free size that the graph does not follow": (
-        lambda: parsed("agraph (float[N, L] x) => (float[N, 2] y) <float[16, 2] w = {%s}> { y = MatMul(x, w) }"
-                       % ", ".join(["1"] * 32)),
+        lambda: parsed("agraph (float[N, L] x, float[N, 16] z) => (float[N, 16] y) { y = Add(x, z) }"),
         UnsupportedModel,
         r"dimension 1 of the input 'x' is free \(L\), but the graph does not follow it",
     ),

@@ -33,7 +33,8 @@ def attention(
 
 
 def _heads(x: Tensor, count: int) -> Tensor:
-    return x.unflatten(2, (count, -1)).transpose(1, 2)
+    heads: Tensor = x.unflatten(2, (count, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+    return heads
 
 
 @tensor_op("RotaryEmbedding")

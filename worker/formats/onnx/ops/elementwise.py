@@ -56,6 +56,10 @@ def _divide(a: Any, b: Any) -> Any:
     return torch.div(a, b, rounding_mode="trunc") if whole else a / b
 
 
+def _boolean(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(bool(value))
+
+
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Add": operator.add,
     "Sub": operator.sub,
@@ -68,9 +72,9 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "LessOrEqual": operator.le,
     "Greater": operator.gt,
     "GreaterOrEqual": operator.ge,
-    "And": torch.logical_and,
-    "Or": torch.logical_or,
-    "Xor": torch.logical_xor,
+    "And": lambda a, b: torch.logical_and(_boolean(a), _boolean(b)),
+    "Or": lambda a, b: torch.logical_or(_boolean(a), _boolean(b)),
+    "Xor": lambda a, b: torch.logical_xor(_boolean(a), _boolean(b)),
 }
 
 

@@ -39,8 +39,9 @@ def slice_(
 
 
 @tensor_op("Gather")
-def gather(node: Node, x: Tensor, indices: Value) -> Tensor:
+def gather(node: Node, data: Value, indices: Value) -> Tensor:
     """Constant indices become selects and slices, which show what is picked; computed ones an embedding or an index."""
+    x = as_tensor(data)
     axis = node.integer("axis", 0) % x.ndim
     if isinstance(indices, Tensor):
         if axis == 0 and x.ndim == 2:
@@ -60,15 +61,15 @@ def gather(node: Node, x: Tensor, indices: Value) -> Tensor:
 
 
 @tensor_op("GatherElements")
-def gather_elements(node: Node, x: Tensor, indices: Value) -> Tensor:
-    axis, places = node.integer("axis", 0), as_tensor(indices)
-    return x.gather(axis, places % x.shape[axis])
+def gather_elements(node: Node, x: Value, indices: Value) -> Tensor:
+    axis, data, places = node.integer("axis", 0), as_tensor(x), as_tensor(indices)
+    return data.gather(axis, places % data.shape[axis])
 
 
 @tensor_op("GatherND")
-def gather_nd(node: Node, x: Tensor, indices: Value) -> Tensor:
-    """The last axis of `indices` holds one position for each of the first axes of `x`."""
-    places, leading = as_tensor(indices), node.integer("batch_dims", 0)
+def gather_nd(node: Node, data: Value, indices: Value) -> Tensor:
+    """The last axis of `indices` holds one position for each of the first axes of `data`."""
+    x, places, leading = as_tensor(data), as_tensor(indices), node.integer("batch_dims", 0)
     if leading:
         count = places.shape[:leading]
         grid = [

@@ -97,7 +97,9 @@ def expand(node: Node, x: Value, shape: HostArray) -> Tensor:
     wanted = sizes(node, shape)
     if not isinstance(x, Tensor):
         filled = x.size == 1 and x.ndim <= len(wanted)
-        return torch.full(wanted, scalar(node, x)) if filled else expand(node, as_tensor(x), shape)
+        if filled:
+            return torch.full(wanted, scalar(node, x))
+        x = as_tensor(x)
     missing = max(x.ndim - len(wanted), 0)
     wanted = [-1] * missing + [
         -1 if axis >= len(wanted) - x.ndim and (_same(size, 1) or _same(size, x.shape[axis - len(wanted)])) else size
