@@ -1,19 +1,22 @@
 """Every architecture in every format: is it read, pruned exactly and priced right? Writes a page of docs.
 
-python benchmarks/architectures.py [--output docs/architectures.md] [--only NAME ...]
+python benchmarks/architectures.py [--output docs/architectures.md] [--only NAME ...] [--keep FOLDER]
 
 The networks are those of `tests/worker/zoo.py`, written by hand and small, and those of torchvision and transformers
 where these packages are installed; all with random weights. What the figures mean is on the page. The exit status is 1
-if a row fails.
+if a row fails. With `--keep`, exported files and rows are kept in a folder, so that an interrupted run can go on there.
 """
 
+# ruff: noqa: E501  lines of tables
+
 import argparse
+import json
 import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +50,9 @@ into convolutions and write small tables of positions out in full, which moves t
 
 """
 
-HEADER = "| network | format | read | masked | zeroed | prunable | kept from pruning by |\n|---|---|---|---|---|---|---|\n"
+HEADER = (
+    "| network | format | read | masked | zeroed | prunable | kept from pruning by |\n|---|---|---|---|---|---|---|\n"
+)
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,16 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--output", type=Path, help="file to write; the page is printed without it")
     arguments.add_argument("--only", nargs="*", default=[], help="names of networks")
+    arguments.add_argument("--keep", type=Path, help="folder for what an interrupted run goes on with")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     start = time.monotonic()
     names = [name for name in (*ZOO, *REAL_ZOO) if not options.only or name in options.only]
-    small = list(rows((name for name in names if name in ZOO), ZOO, FORMS))
-    published = list(rows((name for name in names if name in REAL_ZOO), REAL_ZOO, REAL_FORMS))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder: Path = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        small = list(rows((name for name in names if name in ZOO), ZOO, FORMS, folder))
+        published = list(rows((name for name in names if name in REAL_ZOO), REAL_ZOO, REAL_FORMS, folder))
     text = page(small, published, time.monotonic() - start)
     if options.output:
         options.output.write_text(text)
@@ -79,25 +88,33 @@ def main() -> int:
     return 1 if failing else 0
 
 
-def rows(names: Iterable[str], zoo: dict[str, Callable[[], Example]], forms: tuple[str, ...]) -> Iterable[Row]:
+def rows(
+    names: Iterable[str], zoo: dict[str, Callable[[], Example]], forms: tuple[str, ...], folder: Path
+) -> Iterable[Row]:
     for name in names:
         for form in forms:
-            row = measured(name, form, zoo[name]())
+            kept = folder / f"{name}.{form}.json"
+            if kept.exists():
+                yield Row(**json.loads(kept.read_text()))
+                continue
+            row = measured(name, form, zoo[name](), folder / f"{name}.{form}")
             print(f"{name} {form}: {row.text}", file=sys.stderr, flush=True)
+            kept.write_text(json.dumps(asdict(row)))
             yield row
 
 
-def measured(name: str, form: str, example: Example) -> Row:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        try:
-            write(example, form, path)
-        except NotExportable as reason:
-            return Row(name, form, f"not exportable | | | | {shortened(str(reason))}", fails=False)
-        try:
-            checked = check(example, read(path, form))
-        except Exception as error:  # noqa: BLE001  whatever it is, the row fails and says why
-            return Row(name, form, f"**fails** | | | | {shortened(f'{type(error).__name__}: {error}')}", fails=True)
+def measured(name: str, form: str, example: Example, path: Path) -> Row:
+    try:
+        if not path.exists():
+            unfinished = path.with_name(f"{path.name}.part")
+            write(example, form, unfinished)
+            unfinished.rename(path)
+    except NotExportable as reason:
+        return Row(name, form, f"not exportable | | | | {shortened(str(reason))}", fails=False)
+    try:
+        checked = check(example, read(path, form))
+    except Exception as error:  # noqa: BLE001  whatever it is, the row fails and says why
+        return Row(name, form, f"**fails** | | | | {shortened(f'{type(error).__name__}: {error}')}", fails=True)
     return Row(name, form, figures(checked), fails=not checked.is_exact)
 
 

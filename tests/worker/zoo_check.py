@@ -63,7 +63,8 @@ def write(example: Example, form: str, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about its own code
             if form == "pt2":
-                torch.export.save(example.exported(), path)
+                with path.open("wb") as file:  # to a path, torch writes no other suffix than .pt2 without a warning
+                    torch.export.save(example.exported(), file)
             else:
                 path.write_bytes(export_example(example, form).SerializeToString())
     except Exception as error:  # torch has no type for what it cannot export

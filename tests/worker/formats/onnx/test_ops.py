@@ -12,6 +12,17 @@ from tests.worker.formats.onnx.reading import onnxruntime_answers, parsed, rando
 IMAGE = "agraph (float[N, 8, 6, 6] x) => (float y)"
 
 ON_IMAGES = {
+    "remainder": "n = Constant<value_float=0.7>() a = Abs(x) y = Mod<fmod=1>(a, n)",
+    "product of values": "a = Constant<value_ints=[1, -1]>() y = ReduceProd(x, a)",
+    "triangles": "a = Trilu(x) k = Constant<value_int=1>() b = Trilu<upper=0>(x, k) y = Sub(a, b)",
+    "running sum": "a = Constant<value_int=2>() y = CumSum(x, a)",
+    "largest values": "k = Constant<value_ints=[3]>() y, i = TopK<axis=1>(x, k)",
+    "positions of the largest": "k = Constant<value_ints=[3]>() v, i = TopK<axis=1>(x, k) y = Cast<to=1>(i)",
+    "backwards": "s = Constant<value_ints=[-1]>() e = Constant<value_ints=[-9223372036854775808]>() "
+    "a = Constant<value_ints=[3]>() y = Slice(x, s, e, a, s)",
+    "outer product": 'y = Einsum<equation="nchw,nchv->ncwv">(x, x)',
+    "not a number": "z = Sub(x, x) q = Div(z, z) i = IsNaN(q) y = Cast<to=1>(i)",
+    "last value of an axis": "i = Constant<value_int=-1>() y = Gather<axis=3>(x, i)",
     "max pool, uneven pads": "y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[0,0,1,1]>(x)",
     "max pool, wide pads": "y = MaxPool<kernel_shape=[2,2], pads=[1,1,1,1], strides=[2,2]>(x)",
     "max pool, ceil": "y = MaxPool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x)",
