@@ -14,7 +14,6 @@ import json
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -70,14 +69,13 @@ def main() -> int:
     arguments.add_argument("--keep", type=Path, help="folder for what an interrupted run goes on with")
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    start = time.monotonic()
     names = [name for name in (*ZOO, *REAL_ZOO) if not options.only or name in options.only]
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         small = list(rows((name for name in names if name in ZOO), ZOO, FORMS, folder))
         published = list(rows((name for name in names if name in REAL_ZOO), REAL_ZOO, REAL_FORMS, folder))
-    text = page(small, published, time.monotonic() - start)
+    text = page(small, published)
     if options.output:
         options.output.write_text(text)
     else:
@@ -134,7 +132,7 @@ def shortened(text: str) -> str:
     return line if len(line) <= 100 else line[:99] + "…"
 
 
-def page(small: list[Row], published: list[Row], seconds: float) -> str:
+def page(small: list[Row], published: list[Row]) -> str:
     counts = [len({row.name for row in part}) for part in (small, published)]
     text = INTRODUCTION.format(count=sum(counts), small=counts[0], published=counts[1])
     text += "## Small networks\n\n" + table(small)
@@ -144,8 +142,7 @@ def page(small: list[Row], published: list[Row], seconds: float) -> str:
     failing = sum(row.fails for row in exportable)
     text += (
         f"\n{len(exportable)} files read, {failing} rows failing. Measured on {datetime.now(UTC):%Y-%m-%d} with torch "
-        f"{torch.__version__} and Python {platform.python_version()} on {platform.machine()}, one thread, in "
-        f"{seconds / 60:.0f} minutes.\n"
+        f"{torch.__version__} and Python {platform.python_version()} on {platform.machine()}, one thread.\n"
     )
     return text
 

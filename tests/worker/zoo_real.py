@@ -27,6 +27,9 @@ def vision(name: str, size: int = 64, module: str = "torchvision.models", **opti
         network: nn.Module = getattr(importlib.import_module(module), name)(weights=None, **options)
         if name.startswith("vit"):  # its head starts as zeros, which would answer everything alike
             nn.init.normal_(network.heads[-1].weight, std=0.05)  # type: ignore[index,union-attr]
+        for part, parameter in network.named_parameters():
+            if part.endswith("layer_scale"):  # starts at 1e-6, which would hide what its block computes
+                nn.init.normal_(parameter, std=0.5)
         return network
 
     return made(make, lambda: (torch.randn(2, 3, size, size),))
