@@ -175,7 +175,7 @@ def _refuse_unknown(nodes: tuple[Node, ...]) -> None:
 
 
 def _rearranged(node: Node, array: npt.NDArray[Any], *numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return HOST_OPS[node.op_type](node, array, *(number.astype(object) for number in numbers))
+    return HOST_OPS[node.op_type](node, array, *(number.astype(object) for number in numbers)).astype(array.dtype)
 
 
 def _takes_numbers(node: Node, position: int) -> bool:

@@ -1,5 +1,7 @@
 """In-place ops written as functional ones."""
 
+from typing import Any
+
 import torch
 from torch import fx
 
@@ -28,6 +30,12 @@ _SOMETIMES_A_VIEW = frozenset(
 """Ops that may answer their own argument, or a view of it, without saying so in their schema."""
 
 
+_SCATTER: dict[Any, torch._ops.OpOverload] = {
+    aten.slice.Tensor: aten.slice_scatter.default,
+    aten.select.int: aten.select_scatter.default,
+}
+
+
 def to_functional(graph: fx.Graph) -> None:
     """Replace every in-place op by its functional form, and later uses of what it overwrote by its result.
 
@@ -50,16 +58,42 @@ def to_functional(graph: fx.Graph) -> None:
             graph.erase_node(node)
             continue
         here = order[node]
+        parts = _parts(overwritten)
+        whole = parts[-1].all_input_nodes[0] if parts else overwritten
         for other in memory.shared_with(overwritten):
-            if other is not overwritten and (other.op == "get_attr" or any(order[user] > here for user in other.users)):
+            if other not in (whole, overwritten) and (
+                other.op == "get_attr" or any(order[user] > here for user in other.users)
+            ):
                 raise UnsupportedModel(
                     f"{node.target} ({node.name}) overwrites memory that {other.name} shares. Call "
                     "program.run_decompositions({}) before torch.export.save: it makes the graph functional."
                 )
         node.target = functional
-        for user in [user for user in overwritten.users if order[user] > here]:
-            user.replace_input_with(overwritten, node)
         memory.add_fresh(node)
+        written = node
+        for part in parts:
+            written = _written_back(part, written)
+            order[written] = here
+            memory.add_fresh(written)
+        for old, new in {overwritten: node, whole: written}.items():
+            for user in [user for user in old.users if order[user] > here]:
+                user.replace_input_with(old, new)
+
+
+def _parts(node: fx.Node) -> list[fx.Node]:
+    """The slices that `node` is of a tensor made in the graph, the last one first: `x[1:, :2] = 0` overwrites two."""
+    parts = []
+    while node.target in _SCATTER:
+        parts.append(node)
+        node = node.all_input_nodes[0]
+    return parts if node.op == "call_function" else []
+
+
+def _written_back(part: fx.Node, value: fx.Node) -> fx.Node:
+    """What `part` is a slice of, with `value` in its place."""
+    whole, *where = part.args
+    with value.graph.inserting_after(value):
+        return value.graph.call_function(_SCATTER[part.target], (whole, value, *where))
 
 
 def _functional_form(node: fx.Node) -> torch._ops.OpOverload | None:

@@ -43,6 +43,25 @@ def overwritten_after_the_last_use_of_its_view(y: Tensor) -> Tensor:
     return y.relu_() + head
 
 
+def part_overwritten(y: Tensor) -> Tensor:
+    torch.relu_(y[:, :4])
+    return y
+
+
+def part_overwritten_and_read(y: Tensor) -> Tensor:
+    part = y[:, 2:6]
+    torch.relu_(part)
+    return part + y[:, 3:7]
+
+
+def parts_of_parts_overwritten(y: Tensor) -> Tensor:
+    mask = y.new_zeros(4, 8)
+    mask[1:, :4] = 1
+    mask[2] = 2
+    mask[:2, 3:] = 3
+    return (y.unsqueeze(1) + mask).flatten(1)
+
+
 def emptied(y: Tensor) -> Tensor:
     return y + y.clone().zero_() + y.clone().fill_(2.0)
 
@@ -52,6 +71,7 @@ def emptied(y: Tensor) -> Tensor:
     [
         *(rectified_and_read_again, read_before_it_is_overwritten, overwritten_twice),
         *(overwritten_after_the_last_use_of_its_view, emptied),
+        *(part_overwritten, part_overwritten_and_read, parts_of_parts_overwritten),
     ],
 )
 def test_readers_see_what_was_there_when_they_read(then: Callable[[Tensor], Tensor]) -> None:
@@ -60,9 +80,10 @@ def test_readers_see_what_was_there_when_they_read(then: Callable[[Tensor], Tens
     assert torch.equal(network(x)[0], module(x))
 
 
-def part_overwritten(y: Tensor) -> Tensor:
+def part_overwritten_under_another(y: Tensor) -> Tensor:
+    other = y[:, 2:]
     torch.relu_(y[:, :4])
-    return y
+    return y.sum(1, keepdim=True) + other
 
 
 def whole_overwritten_under_a_part(y: Tensor) -> Tensor:
@@ -77,7 +98,9 @@ def overwritten_under_a_view_of_a_view(y: Tensor) -> Tensor:
     return part * 2
 
 
-@pytest.mark.parametrize("then", [part_overwritten, whole_overwritten_under_a_part, overwritten_under_a_view_of_a_view])
+@pytest.mark.parametrize(
+    "then", [part_overwritten_under_another, whole_overwritten_under_a_part, overwritten_under_a_view_of_a_view]
+)
 def test_memory_that_is_also_read_through_a_view_is_not_overwritten(then: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(UnsupportedModel, match=r"relu_.*shares.*run_decompositions"):
         traced(After(then), 8)
