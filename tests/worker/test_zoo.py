@@ -82,7 +82,7 @@ def test_torch_still_cannot_export(name: str, form: str, tmp_path: Path) -> None
         write(ZOO[name](), form, tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "gru" else pytest.mark.slow) for name in ZOO])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "mlp" else pytest.mark.slow) for name in ZOO])
 def test_pruned_network_runs_in_onnxruntime_and_is_read_back(name: str, tmp_path: Path) -> None:
     example, path = ZOO[name](), tmp_path / "model"
     write(example, "pt2", path)
