@@ -32,7 +32,7 @@ up: $(VENV)/.worker ## Start the service on this machine; Ctrl-C stops it
 	@$(BIN)/secateur up
 
 bench: $(VENV)/.dev ## Run every script in benchmarks/; each prints its ratio (an hour or more)
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script"; done
+	@set -e; for script in $(filter-out benchmarks/architectures.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script"; done
 
 architectures: $(VENV)/.dev ## Write docs/architectures.md: every network in every format (an hour)
 	@$(BIN)/python benchmarks/architectures.py --output docs/architectures.md

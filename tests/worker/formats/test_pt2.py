@@ -179,8 +179,22 @@ def test_two_equal_copies_of_a_weight_stay_two(tmp_path: Path, limits: ChildLimi
 class OverwritesThroughView(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x * 2
+        y.view(-1).add_(1)
+        return y
+
+
+class OverwritesPart(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x * 2
         y[:, 0].add_(1)
         return y
+
+
+def test_writing_to_a_part_computes_what_it_did(tmp_path: Path, limits: ChildLimits) -> None:
+    module = OverwritesPart()
+    torch.export.save(export(module, (torch.zeros(2, 3),)), tmp_path / "model.pt2")
+    x = torch.randn(4, 3)
+    assert torch.equal(read_pt2(tmp_path / "model.pt2", limits)(x)[0], module(x))
 
 
 def test_writing_through_a_view_is_refused_with_the_way_out(tmp_path: Path, limits: ChildLimits) -> None:
