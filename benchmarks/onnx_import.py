@@ -219,7 +219,11 @@ def main() -> None:
     tools = [tool for tool in TOOLS if tool not in absent]
     OUTPUT.mkdir(parents=True, exist_ok=True)
     results = [Result(**json.loads(line)) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
-    results = [result for result in results if result.tool not in asked.again]
+    results = [
+        result
+        for result in results
+        if result.tool not in asked.again or not any(fnmatchcase(result.network, pattern) for pattern in asked.only)
+    ]
     RESULTS.write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
     done = {(result.network, result.exporter, result.tool) for result in results}
     with RESULTS.open("a") as file:
