@@ -3,7 +3,7 @@
 python benchmarks/sparsity.py [--epochs N] [--seconds S]
 
 Networks: an MLP on the digits of scikit-learn, trained here, and ResNet-20 where the evaluation data is found
-(`SECATEUR_TEST_DATA`, or `../shared/data`). Weights are chosen by magnitude; `random` chooses as many by chance, in
+(the folder `SECATEUR_TEST_DATA`). Weights are chosen by magnitude; `random` chooses as many by chance, in
 the same densities per layer, and is the control. Both go through the same recalibration and fine-tuning; the row `0`
 is the dense network after it. Latencies are measured interleaved with the dense file: the interval is that of the
 ratio.
@@ -43,7 +43,7 @@ from worker.training.evaluation import predict, score
 from worker.training.loop import finetune
 from worker.training.normalization import recalibrate
 
-DATA = Path(os.environ.get("SECATEUR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("SECATEUR_TEST_DATA", "no evaluation data"))
 LIMITS = ChildLimits(
     memory_bytes=2**33, cpu_seconds=600, file_bytes=2**30, dataset_bytes=2**30,
     model_nodes=10_000, threads=1, device="cpu",
