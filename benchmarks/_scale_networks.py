@@ -27,9 +27,9 @@ class _Sketch:
     def call(self, op: Any, *args: Any) -> fx.Node:
         return self._graph.call_function(op, args)
 
-    def weight(self, name: str, *shape: int) -> fx.Node:
+    def weight(self, name: str, *shape: int, gain: float = 1.0) -> fx.Node:
         fan_in = max(1, torch.Size(shape[1:]).numel())
-        values = torch.empty(shape).normal_(0.0, fan_in**-0.5, generator=self._generator)
+        values = torch.empty(shape).normal_(0.0, gain * fan_in**-0.5, generator=self._generator)
         place(self._root, name, nn.Parameter(values))
         return self._graph.get_attr(name)
 
@@ -37,8 +37,9 @@ class _Sketch:
         weight, bias = self.weight(f"{name}.weight", outputs, inputs), self.weight(f"{name}.bias", outputs)
         return self.call(aten.linear.default, x, weight, bias)
 
-    def conv(self, name: str, x: fx.Node, inputs: int, outputs: int, size: int = 3) -> fx.Node:
-        weight, bias = self.weight(f"{name}.weight", outputs, inputs, size, size), self.weight(f"{name}.bias", outputs)
+    def conv(self, name: str, x: fx.Node, inputs: int, outputs: int, size: int = 3, gain: float = 1.0) -> fx.Node:
+        weight = self.weight(f"{name}.weight", outputs, inputs, size, size, gain=gain)
+        bias = self.weight(f"{name}.bias", outputs, gain=gain)
         return self.call(aten.conv2d.default, x, weight, bias, [1, 1], [size // 2, size // 2])
 
     def relu(self, x: fx.Node) -> fx.Node:
@@ -76,12 +77,14 @@ class _Sketch:
 
 
 def residual(nodes: int, width: int = 16) -> Network:
-    """Convolutions in blocks of two with a skip connection around each."""
+    """Convolutions in blocks of two with a skip connection around each. What a block adds gets smaller the more there
+    are: sums of a thousand would overflow."""
     net = _Sketch(3, 8, 8)
     x = net.conv("stem", net.input, 3, width)
     for block in range(nodes // 9):
         inner = net.relu(net.conv(f"blocks.{block}.a", x, width, width))
-        x = net.relu(net.call(aten.add.Tensor, x, net.conv(f"blocks.{block}.b", inner, width, width)))
+        branch = net.conv(f"blocks.{block}.b", inner, width, width, gain=nodes**-0.5)
+        x = net.relu(net.call(aten.add.Tensor, x, branch))
     return net.finish(net.linear("head", net.call(aten.mean.dim, x, [2, 3]), width, 10), 10)
 
 
@@ -99,7 +102,7 @@ def transformer(nodes: int, width: int = 32, heads: int = 4, length: int = 8, hi
     return net.finish(net.linear("head", net.call(aten.mean.dim, x, [1]), width, 10), 10)
 
 
-def concatenating(nodes: int, growth: int = 8, layers: int = 12) -> Network:
+def concatenating(nodes: int, growth: int = 16, layers: int = 12) -> Network:
     """Dense blocks: each layer reads all the earlier ones of its block, joined."""
     net, width = _Sketch(3, 8, 8), 2 * growth
     x = net.conv("stem", net.input, 3, width)

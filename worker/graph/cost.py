@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 __all__ = ["Cost", "CostModel", "Counts", "Polynomial", "Slot", "Term", "parameter_terms"]
 
@@ -41,14 +42,15 @@ class Term:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Exact cost of any selection. `per_group[s, g]` entries of slot s go with each channel of group g.
+    """Exact cost of any selection. `per_group[s, g]` entries of slot s go with each channel of group g; a slot has few
+    groups, however many the network has.
 
     `tensors` are the entries of every parameter and buffer: its terms are owned by positions among `tensor_names`.
     `nodes` are the calls of the graph.
     """
 
     base: Counts
-    per_group: Counts
+    per_group: csr_array
     macs: "Polynomial"
     params: "Polynomial"
     tensors: "Polynomial"
@@ -57,7 +59,12 @@ class CostModel:
 
     def counts(self, kept: Counts) -> Counts:
         """Kept entries per slot, (…, slots), for kept channels per group, (…, groups)."""
-        return np.asarray(self.base + kept @ self.per_group.T)
+        return np.asarray(self.base + (self.per_group @ kept.T).T)
+
+    def groups_of(self, slot: int) -> tuple[npt.NDArray[np.intp], Counts]:
+        """The groups that slot `slot` has entries of, and how many for each of their channels."""
+        there = slice(*self.per_group.indptr[slot : slot + 2])
+        return self.per_group.indices[there], self.per_group.data[there]
 
     def evaluate(self, kept: Counts) -> tuple[Counts, Counts]:
         """(MACs, parameters) for kept channels per group, (…, groups)."""

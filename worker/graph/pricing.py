@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array, csr_array
 
 from worker.graph.cost import CostModel, Polynomial, Slot, Term, parameter_terms
 from worker.graph.liveness import Liveness, Needs, factors_of
@@ -51,16 +52,23 @@ def cost_model(
     calls = Counter(liveness.nodes.get(node.name) for node in network.module.graph.nodes if node.op == "call_function")
     nodes = [part for needs, number in calls.items() for part in gate.apply(Term(number, (), -1), needs)]
     total = slots + count + len(gate.absent)
-    per_group = np.zeros((total, len(kinds) + count))
-    if kinds:
-        per_group[:slots, : len(kinds)] = table.touches[[members[0] for members in kinds]].toarray().T
+    touched = table.touches[[members[0] for members in kinds]].tocoo() if kinds else coo_array((0, slots))
+    blocks_at, absent = np.arange(count), np.array([*gate.absent.items()], dtype=np.intp).reshape(-1, 2)
+    per_group = csr_array(
+        (
+            np.concatenate([touched.data, np.ones(count), -np.ones(len(absent))]).astype(np.float64),
+            (
+                np.concatenate([touched.col, slots + blocks_at, absent[:, 1]]),
+                np.concatenate([touched.row, len(kinds) + blocks_at, len(kinds) + absent[:, 0]]),
+            ),
+        ),
+        shape=(total, len(kinds) + count),
+    )
+    per_group.eliminate_zeros()
     base = np.zeros(total)
     base[:slots] = [len(slot.numbers) for slot in table.slots]
     base[:slots] -= per_group[:slots, : len(kinds)] @ np.array([len(members) for members in kinds], dtype=np.float64)
-    for block in range(count):
-        per_group[slots + block, len(kinds) + block] = 1.0
-    for block, row in gate.absent.items():
-        base[row], per_group[row, len(kinds) + block] = 1.0, -1.0
+    base[absent[:, 1]] = 1.0
     nothing = np.zeros(0, dtype=np.int64)
     return (
         CostModel(

@@ -1,8 +1,9 @@
 """Removable blocks as a client sees them: with a name, a component and their layers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -39,7 +40,14 @@ def find_residuals(
     for name, needs in liveness.parameters.items():
         for block in frozenset.intersection(*needs):
             own[block].append(name)
-    names = _names([_layers_among(layers, _read(bypass)) for bypass in bypasses])
+    made: dict[str, list[int]] = {}
+    for index, layer in enumerate(layers):
+        made.setdefault(layer.weight, []).append(index)
+
+    def among(parameters: Iterable[str]) -> list[str]:
+        return [layers[index].name for index in sorted(index for name in parameters for index in made.get(name, ()))]
+
+    names = _names([among(_read(bypass)) for bypass in bypasses])
     shared = Counter(names)
     return tuple(
         Residual(
@@ -48,7 +56,7 @@ def find_residuals(
             add=bypass.add.name,
             skip=bypass.skip.name,
             branch=bypass.branch.name,
-            layers=tuple(_layers_among(layers, set(own[block]))),
+            layers=tuple(among(own[block])),
             parameters=tuple(own[block]),
         )
         for block, (bypass, name) in enumerate(zip(bypasses, names, strict=True))
@@ -61,10 +69,6 @@ def group_of_block(index: int, block: Residual) -> Group:
     return Group(f"b{index + 1}", block.layers, component, members=(), statistics=False, role="layer")
 
 
-def _layers_among(layers: tuple[Layer, ...], parameters: set[str]) -> list[str]:
-    return [layer.name for layer in layers if layer.weight in parameters]
-
-
 def _read(bypass: Bypass) -> set[str]:
     """Parameters that the branch reads, also those that others read too."""
     sources = (source for node in bypass.private for source in node.all_input_nodes)
@@ -75,10 +79,13 @@ def _names(inner: list[list[str]]) -> list[str]:
     """The path that the names of a block's layers have in common (`stages.1.0`). Where they have none, or where other
     blocks lie on it that are not inside of this one, its first and last layer."""
     paths = [_common_path(layers) for layers in inner]
+    below: dict[str, set[str]] = {}  # the layers of all blocks at a path or under it
+    for path, layers in zip(paths, inner, strict=True):
+        for above in accumulate(path.split("."), "{}.{}".format):
+            below.setdefault(above, set()).update(layers)
     names = []
     for path, layers in zip(paths, inner, strict=True):
-        below = [set(others) for other, others in zip(paths, inner, strict=True) if f"{other}.".startswith(f"{path}.")]
-        if path and all(others <= set(layers) for others in below):
+        if path and below[path] <= set(layers):
             names.append(path)
         else:
             names.append(" … ".join(dict.fromkeys((layers[0], layers[-1]))) if layers else "products")

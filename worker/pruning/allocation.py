@@ -36,16 +36,10 @@ def limits_of(structure: Structure, prune: Prune, warn: Callable[[str, str], Non
     owned = [
         index for index, slot in enumerate(structure.slots) if slot.parameter is not None and slot.axis is not None
     ]
-    step = [
-        lcm(
-            *(
-                prune.round_to // gcd(prune.round_to, int(entries))
-                for entries in structure.model.per_group[owned, group]
-                if entries
-            )
-        )
-        for group in range(len(structure.groups))
-    ]
+    step = [1] * len(structure.groups)
+    for slot in owned:
+        for group, entries in zip(*structure.model.groups_of(slot), strict=True):
+            step[group] = lcm(step[group], prune.round_to // gcd(prune.round_to, int(entries)))
     floor = np.array([min(len(slot.numbers), 1) for slot in structure.slots], dtype=np.float64)
     for slot in owned:
         floor[slot] = min(len(structure.slots[slot].numbers), prune.round_to)
@@ -55,12 +49,11 @@ def limits_of(structure: Structure, prune: Prune, warn: Callable[[str, str], Non
             # The small subtraction keeps 0.1 · 30 from becoming 4.
             floor[layer.slot] = max(floor[layer.slot], ceil(share * layer.channels - 1e-9))
     may_shrink = np.array([_may_shrink(structure, group, prune) for group in structure.groups], dtype=np.bool_)
-    for block, allowed in zip(
-        structure.blocks, may_shrink[len(structure.groups) - len(structure.blocks) :], strict=True
-    ):
-        for slot, entry in enumerate(structure.slots):
-            if allowed and entry.parameter is None and entry.numbers.tolist() == [block.component]:
-                floor[slot] = 0.0
+    free = may_shrink[len(structure.groups) - len(structure.blocks) :]
+    optional = {block.component for block, allowed in zip(structure.blocks, free, strict=True) if allowed}
+    for index, entry in enumerate(structure.slots):
+        if entry.parameter is None and len(entry.numbers) == 1 and int(entry.numbers[0]) in optional:
+            floor[index] = 0.0
     return Limits(np.array(step, dtype=np.int64), floor, may_shrink)
 
 
@@ -72,9 +65,10 @@ def held_layers(structure: Structure, limits: Limits, selection: Selection) -> l
     for layer in structure.layers:
         if layer.slot is None or counts[layer.slot] >= layer.channels:
             continue
-        entries = structure.model.per_group[layer.slot]
-        free = (entries > 0) & limits.may_shrink & (kept > 0)
-        if free.any() and (counts[layer.slot] - (entries * limits.step)[free] < limits.floor[layer.slot]).all():
+        groups, entries = structure.model.groups_of(layer.slot)
+        free = (entries > 0) & limits.may_shrink[groups] & (kept[groups] > 0)
+        left = counts[layer.slot] - (entries * limits.step[groups])[free]
+        if free.any() and (left < limits.floor[layer.slot]).all():
             held.append(layer.name)
     return held
 

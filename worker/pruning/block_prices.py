@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from worker.graph.cost import Counts
 from worker.graph.structure import Selection, Structure
@@ -28,11 +30,17 @@ class ByValue:
     per_cost: bool
 
     def __call__(self, _kept: Counts, more: Counts, less: Counts, saved: Counts) -> Counts:
-        pairs = zip(self.values, more, less, strict=True)
-        lost = np.array([value[int(high)] - value[int(low)] for value, high, low in pairs])
+        every, start = self._joined
+        lost = every[start + more.astype(np.intp)] - every[start + less.astype(np.intp)]
         if not self.per_cost:
             return np.asarray(lost / np.maximum(more - less, 1.0))
         return np.asarray(lost / np.maximum(saved, np.finfo(np.float64).tiny))
+
+    @cached_property
+    def _joined(self) -> tuple[Counts, npt.NDArray[np.intp]]:
+        """All values one after another, and where those of each group begin."""
+        lengths = np.array([len(value) for value in self.values], dtype=np.intp)
+        return np.concatenate(self.values), np.cumsum(lengths) - lengths
 
 
 @dataclass(frozen=True)

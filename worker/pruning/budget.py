@@ -94,8 +94,9 @@ def uniform(structure: Structure, limits: Limits, keep: float) -> Selection:
         short = np.flatnonzero(structure.model.counts(kept) < limits.floor - _SLACK)
         if not len(short):
             break
-        helps = (structure.model.per_group[short[0]] > 0) & (kept < sizes)
-        poorest = int(np.argmin(np.where(helps, kept / sizes, np.inf)))
+        groups, entries = structure.model.groups_of(short[0])
+        helps = groups[(entries > 0) & (kept[groups] < sizes[groups])]
+        poorest = int(helps[np.argmin(kept[helps] / sizes[helps])])
         kept[poorest] = min(kept[poorest] + step[poorest], sizes[poorest])
     selection = structure.everything()
     for group, count in zip(structure.groups, kept, strict=True):
@@ -122,7 +123,10 @@ class _Search:
         self._start = start
         self._initial = structure.kept_channels(start)
         self._kept = self._initial.copy()
-        self._touched = self._model.per_group > 0
+        touched = self._model.per_group.tocoo()
+        takes = touched.data > 0
+        self._slots, self._groups, self._entries = touched.row[takes], touched.col[takes], touched.data[takes]
+        self._full = np.zeros(len(self._kept), dtype=np.bool_)
 
     def met(self) -> bool:
         return bool(self._budget.met_by(self._kept))
@@ -141,12 +145,9 @@ class _Search:
         step = self._limits.step
         lower = np.maximum(np.ceil(self._kept / step) - 1, 0) * step
         counts = self._model.counts(self._kept)
-        after = counts[:, None] - self._model.per_group * (self._kept - lower)
-        allowed = (
-            self._limits.may_shrink
-            & (lower < self._kept)
-            & (~self._touched | (after >= self._limits.floor[:, None] - _SLACK)).all(0)
-        )
+        after = counts[self._slots] - self._entries * (self._kept - lower)[self._groups]
+        allowed = self._limits.may_shrink & (lower < self._kept)
+        allowed[self._groups[after < self._limits.floor[self._slots] - _SLACK]] = False
         if not allowed.any():
             return False
         saved = self._saved(self._budget.unmet_by(self._kept), self._kept, lower)
@@ -161,17 +162,16 @@ class _Search:
     def restore_one(self) -> bool:
         """Bring back the best block that fits. False when none does."""
         upper = np.minimum((np.floor(self._kept / self._limits.step) + 1) * self._limits.step, self._initial)
-        states = np.repeat(self._kept[None], len(self._kept), axis=0)
-        np.fill_diagonal(states, upper)
-        allowed = (upper > self._kept) & self._budget.met_by(states)
-        if not allowed.any():
-            return False
-        candidates = np.flatnonzero(allowed)
+        candidates = np.flatnonzero((upper > self._kept) & ~self._full)
         saved = self._saved(self._budget.bounds, upper, self._kept)
         price = self._pricing(self._kept, upper, self._kept, saved)[candidates]
-        chosen = candidates[int(np.argmax(price))]
-        self._kept[chosen] = upper[chosen]
-        return True
+        for chosen in candidates[np.argsort(-price, kind="stable")]:
+            before, self._kept[chosen] = self._kept[chosen], upper[chosen]
+            if self.met():
+                return True
+            # Costs grow with what is kept: what does not fit now will not fit when more has come back.
+            self._kept[chosen], self._full[chosen] = before, True
+        return False
 
     def selection(self) -> Selection:
         selection = self._start.copy()
