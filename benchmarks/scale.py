@@ -58,7 +58,9 @@ def print_times(sizes: list[int]) -> None:
                 # The exponent of a power law through this size and the one before: 1 is linear, 2 quadratic.
                 more = math.log(row[0] / before[0])
                 grown = [f"{math.log(row[place] / before[place]) / more:.2f}" for place in (2, 3)]
-            print(f"| {kind} | {row[0]} | {row[1]} | {row[2]:.2f} | {grown[0]} | {row[3]:.1f} | {grown[1]} |", flush=True)
+            print(
+                f"| {kind} | {row[0]} | {row[1]} | {row[2]:.2f} | {grown[0]} | {row[3]:.1f} | {grown[1]} |", flush=True
+            )
             before = row
 
 

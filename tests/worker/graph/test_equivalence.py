@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from tests.worker.networks import NETWORKS
-from worker.graph.check import self_check
+from worker.graph.check import check_cut, self_check
 from worker.graph.shapes import example_inputs
 from worker.graph.structure import Selection, Structure, analyze
 from worker.graph.surgery import remove
+from worker.training.weights import copy_network
 
 
 def draw(structure: Structure, share: float, seed: int) -> Selection:
@@ -47,6 +48,29 @@ def test_cutting_in_two_steps_equals_cutting_at_once(name: str) -> None:
     inputs = example_inputs(network, batch=2)
     assert not np.array_equal(halfway, final)
     assert (once(*inputs)[0] == twice(*inputs)[0]).all()
+
+
+@pytest.mark.parametrize("name", ["padded-resnet", "shufflenet", "attention"])
+def test_giving_up_what_is_cut_leaves_the_same_network(name: str) -> None:
+    network = NETWORKS[name]()
+    structure = analyze(network, example_inputs(network))
+    selection = draw(structure, 0.5, 0)
+    kept, given = remove(network, structure, selection), copy_network(network)
+    consumed = remove(given, structure, selection, consume=True)
+    wanted, found = kept.module.state_dict(), consumed.module.state_dict()
+    assert list(found) == list(wanted)
+    assert all((found[name] == wanted[name]).all() for name in wanted)
+    assert str(consumed.module.graph) == str(kept.module.graph)
+    assert not given.module.state_dict()
+
+
+@pytest.mark.parametrize("name", ["padded-resnet", "shufflenet", "attention", "group-norm"])
+def test_check_of_a_cut_that_is_not_made_finds_what_the_check_of_two_networks_finds(name: str) -> None:
+    network = NETWORKS[name]()
+    structure = analyze(network, example_inputs(network))
+    selection, inputs = draw(structure, 0.5, 0), example_inputs(network, batch=2)
+    pruned = remove(network, structure, selection)
+    assert check_cut(network, structure, selection, inputs) == self_check(network, pruned, structure, selection, inputs)
 
 
 def test_the_given_network_is_left_alone() -> None:
