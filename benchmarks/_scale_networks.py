@@ -1,6 +1,7 @@
 """Networks of any number of nodes and any size, written as graphs: exporting them would take longer than what is
 measured."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -136,5 +137,13 @@ def large_convnet(gigabytes: float) -> Network:
     return residual(9 * round(gigabytes * 2**30 / 4 / 18.9e6), 1024)
 
 
-DEEP = {"residual convnet": residual, "transformer": transformer, "concatenating convnet": concatenating}
-LARGE = {"mlp": large_mlp, "transformer": large_transformer, "convnet": large_convnet}
+DEEP: dict[str, Callable[[int], Network]] = {
+    "residual convnet": residual,
+    "transformer": transformer,
+    "concatenating convnet": concatenating,
+}
+LARGE: dict[str, Callable[[float], Network]] = {
+    "mlp": large_mlp,
+    "transformer": large_transformer,
+    "convnet": large_convnet,
+}

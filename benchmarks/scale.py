@@ -70,7 +70,10 @@ def print_memory(cases: list[str], gigabytes: float) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / case
             network = LARGE[path.stem](gigabytes)
-            (write_onnx if path.suffix == ".onnx" else write_pt2)(network, path)
+            if path.suffix == ".onnx":
+                write_onnx(network, path)
+            else:
+                write_pt2(network, path)
             del network
             command = [sys.executable, "-m", "benchmarks._scale_job", str(path), f"{folder}/job", json.dumps(_RECIPE)]
             environment = {**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"}

@@ -30,6 +30,8 @@ _BEFORE_GRAPH = ("ir_version", "producer_name", "producer_version", "domain", "m
 _BEFORE_WEIGHTS = ("node", "name")
 _ALIGNMENT = 4096
 """Of tensors outside of the model file: a page, so that runtimes can map them."""
+_SMALL = 1024
+"""Bytes up to which a tensor stays in the model file: ONNX Runtime infers shapes from the values of some (axes)."""
 
 
 def write_inline(model: onnx.ModelProto, weights: Sequence[Weight], path: Path) -> int:
@@ -51,12 +53,16 @@ def write_inline(model: onnx.ModelProto, weights: Sequence[Weight], path: Path) 
 
 
 def write_outside(model: onnx.ModelProto, weights: Iterable[Weight], path: Path, data: Path) -> None:
-    """Write `model`, whose graph has no initializers, to `path` and `weights` to `data` in the same folder."""
+    """Write `model`, whose graph has no initializers, to `path` and `weights` to `data` in the same folder, but for
+    small ones."""
     with data.open("wb") as file:
         for tensor, values in weights:
-            file.write(bytes(-file.tell() % _ALIGNMENT))
             entry = model.graph.initializer.add()
             entry.CopyFrom(tensor)
+            if values.nbytes <= _SMALL:
+                entry.raw_data = values.tobytes()
+                continue
+            file.write(bytes(-file.tell() % _ALIGNMENT))
             entry.data_location = TensorProto.EXTERNAL
             for key, value in (("location", data.name), ("offset", file.tell()), ("length", values.nbytes)):
                 entry.external_data.add(key=key, value=str(value))
