@@ -168,6 +168,38 @@ def _mean(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
     return total / count
 
 
+def _moments(arguments: dict[str, Any], kept: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Variance and mean. `unbiased` is the older name of a correction of 1, which is the default of both."""
+    if kept is None:
+        return None
+    x, keepdim = arguments["self"], arguments.get("keepdim", False)
+    axes, correction = arguments.get("dim") or list(range(kept.dim())), arguments.get("correction")
+    correction = int(arguments.get("unbiased", True)) if correction is None else correction
+    count = kept.sum(axes, keepdim=True)
+    mean = (x * kept).sum(axes, keepdim=True) / count
+    variance = (((x - mean) * kept) ** 2).sum(axes, keepdim=True) / (count - correction)
+    return (variance, mean) if keepdim else (_without(variance, axes), _without(mean, axes))
+
+
+def _without(tensor: Tensor, axes: int | list[int]) -> Tensor:
+    return tensor.squeeze(axes if isinstance(axes, int) else tuple(axes))
+
+
+def _var(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    found = _moments(arguments, kept)
+    return None if found is None else found[0]
+
+
+def _std(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
+    found = _moments(arguments, kept)
+    return None if found is None else found[0].sqrt()
+
+
+def _std_mean(arguments: dict[str, Any], kept: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    found = _moments(arguments, kept)
+    return None if found is None else (found[0].sqrt(), found[1])
+
+
 def _layer_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
     if kept is None:
         return None
@@ -183,21 +215,6 @@ def _rms_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
     axes = list(range(x.dim() - len(arguments["normalized_shape"]), x.dim()))
     power = (x * kept).square().sum(axes, keepdim=True) / kept.sum(axes, keepdim=True).clamp_min(1)
     return _affine(x * torch.rsqrt(power + (torch.finfo(x.dtype).eps if eps is None else eps)), arguments)
-
-
-def _variance(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
-    if kept is None:
-        return None
-    x, axes, keepdim = arguments["self"], arguments.get("dim") or None, arguments.get("keepdim", False)
-    axes = list(range(x.dim())) if axes is None else axes
-    correction = arguments.get("correction")
-    if correction is None:
-        correction = 1 if arguments.get("unbiased", True) else 0
-    count = kept.sum(axes, keepdim=True).clamp_min(1)
-    mean = (x * kept).sum(axes, keepdim=True) / count
-    total = (((x - mean) * kept) ** 2).sum(axes, keepdim=keepdim)
-    variance: Tensor = total / (kept.sum(axes, keepdim=keepdim) - correction)
-    return variance
 
 
 def _group_norm(arguments: dict[str, Any], kept: Tensor | None) -> Tensor | None:
@@ -226,12 +243,13 @@ def _affine(x: Tensor, arguments: dict[str, Any]) -> Tensor:
 
 _RECURRENT = frozenset({aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input})
 
-_OVER_CHANNELS: dict[Any, Callable[[dict[str, Any], Tensor | None], Tensor | None]] = {
+_OVER_CHANNELS: dict[Any, Callable[[dict[str, Any], Tensor | None], Any]] = {
     aten.mean.dim: _mean,
     aten.mean.default: _mean,
-    aten.var.default: _variance,
-    aten.var.dim: _variance,
-    aten.var.correction: _variance,
+    **dict.fromkeys((aten.var.default, aten.var.dim, aten.var.correction), _var),
+    **dict.fromkeys((aten.std.default, aten.std.dim, aten.std.correction), _std),
+    **dict.fromkeys((aten.var_mean.dim, aten.var_mean.correction), _moments),
+    **dict.fromkeys((aten.std_mean.dim, aten.std_mean.correction), _std_mean),
     aten.layer_norm.default: _layer_norm,
     aten.rms_norm.default: _rms_norm,
     aten.group_norm.default: _group_norm,
