@@ -35,7 +35,7 @@ batch_norm.default native_batch_norm.default _native_batch_norm_legit.default
 _native_batch_norm_legit_no_training.default
 _native_batch_norm_legit_functional.default _native_batch_norm_legit.no_stats cudnn_batch_norm.default
 layer_norm.default native_layer_norm.default group_norm.default native_group_norm.default instance_norm.default
-rms_norm.default _fused_rms_norm.default cosine_similarity.default
+rms_norm.default _fused_rms_norm.default cosine_similarity.default _weight_norm.default _weight_norm_interface.default
 """
 
 _POOLING = """
