@@ -30,12 +30,11 @@ _PARTS = frozenset(
 
 @dataclass(frozen=True)
 class _Layer:
-    """Weights of one layer, of all its directions, and its sizes. `outputs` are those of one direction."""
+    """Weights of one layer, of all its directions, and its sizes."""
 
     weights: list[fx.Node]
     inputs: int
     hidden: int
-    outputs: int
 
 
 def split_recurrent(module: fx.GraphModule) -> None:
@@ -43,7 +42,7 @@ def split_recurrent(module: fx.GraphModule) -> None:
 
     Raises:
         MalformedModel: weights that do not fit each other.
-        UnsupportedModel: weights that are computed in the graph.
+        UnsupportedModel: weights that are computed in the graph, and projected outputs.
     """
     found = [node for node in module.graph.nodes if node.op == "call_function" and node.target in _GATES]
     for node in found:
@@ -71,10 +70,8 @@ def _split(module: fx.GraphModule, node: fx.Node) -> None:
         for position, layer in enumerate(layers):
             if position and dropout:
                 y = graph.call_function(aten.dropout.default, (y, dropout, False))
-            sizes = [[directions, batch, width] for width in (layer.outputs, layer.hidden)]
-            starts = [
-                _state(graph, x, state, position, len(layers), size) for state, size in zip(states, sizes, strict=False)
-            ]
+            size = [directions, batch, layer.hidden]
+            starts = [_state(graph, x, state, position, len(layers), size) for state in states]
             made = graph.call_function(
                 node.target,
                 (y, starts if node.target is aten.lstm.input else starts[0], layer.weights, bool(has_biases), 1, 0.0,
@@ -102,9 +99,13 @@ def _layers(
     gates = _GATES[node.target]
     if any(not isinstance(weight, fx.Node) or weight.op != "get_attr" for weight in params):
         raise UnsupportedModel(f"{node.name} ({node.target}) has weights that are computed in the graph")
-    own = 4 if has_biases else 2
-    each, left = divmod(len(params), max(count, 1) * directions)
-    if left or each not in ((own, own + 1) if node.target is aten.lstm.input else (own,)):
+    each = 4 if has_biases else 2
+    if node.target is aten.lstm.input and len(params) == (each + 1) * count * directions:
+        raise UnsupportedModel(
+            f"{node.name} ({node.target}) projects its outputs (proj_size), which the LSTM of ONNX cannot; leave "
+            "proj_size out, or write the projection as a linear layer"
+        )
+    if len(params) != each * max(count, 1) * directions:
         raise MalformedModel(f"{node.name} ({node.target}) has {len(params)} weights for {count} layers")
     layers: list[_Layer] = []
     inputs: int | None = None
@@ -114,13 +115,12 @@ def _layers(
         if any(len(shape) != 2 for shape in shapes[:2]):
             raise _misfit(node)
         inputs = shapes[0][1] if inputs is None else inputs
-        hidden, outputs = shapes[1][0] // gates, shapes[1][1]
-        wanted = [(gates * hidden, inputs), (gates * hidden, outputs), *[(gates * hidden,)] * (own - 2)]
-        wanted += [(outputs, hidden)] if each > own else []
-        if shapes != wanted * directions or (each == own and outputs != hidden) or not hidden * inputs * outputs:
+        hidden = shapes[1][1]
+        wanted = [(gates * hidden, inputs), (gates * hidden, hidden), *[(gates * hidden,)] * (each - 2)]
+        if shapes != wanted * directions or not hidden * inputs:
             raise _misfit(node)
-        layers.append(_Layer(weights, inputs, hidden, outputs))
-        inputs = outputs * directions
+        layers.append(_Layer(weights, inputs, hidden))
+        inputs = hidden * directions
     return layers
 
 

@@ -18,12 +18,11 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 @dataclass(frozen=True)
 class _Direction:
-    """(gates · hidden, inputs), (gates · hidden, outputs), biases, and (outputs, hidden) of projected outputs."""
+    """(gates · hidden, inputs), (gates · hidden, hidden), and biases of (gates · hidden,)."""
 
     incoming: Weight
     recurrent: Weight
     biases: list[Weight]
-    projection: Weight | None
 
 
 @rule("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
@@ -35,19 +34,17 @@ def _recurrent(op: Op) -> Flow:
     labels = ledger.axis_labels(value, 2)
     consume(op, op.arguments["input"].name, 2)
     steps = value.shape[0] * value.shape[1]
-    hidden, made = zip(*(_direction(op, direction, labels, steps) for direction in directions), strict=True)
-    for units in (hidden, made):
-        # Both directions are one tensor of states.
-        ledger.tie(units[0], units[-1])
-    shapes, states = op.shapes, [made[0], hidden[0]]
-    given = op.arguments["hx"]
-    for node, units, shape in zip(given if isinstance(given, list) else [given], states, shapes[1:], strict=False):
-        state, flow = Value.along(shape, 2, units), op.flows.get(node)
+    made = [_direction(op, direction, labels, steps) for direction in directions]
+    # Both directions are one tensor of states.
+    ledger.tie(made[0], made[-1])
+    shapes, given = op.shapes, op.arguments["hx"]
+    for node, shape in zip(given if isinstance(given, list) else [given], shapes[1:], strict=True):
+        state, flow = Value.along(shape, 2, made[0]), op.flows.get(node)
         if isinstance(flow, Weight):
             adopt(ledger, flow, state)
         else:
             meet(ledger, [state, op.as_value(flow)], shape)
-    ends = (Value.along(shape, 2, units) for shape, units in zip(shapes[1:], states, strict=False))
+    ends = (Value.along(shape, 2, made[0]) for shape in shapes[1:])
     return (Value.along(shapes[0], 2, np.concatenate(made)), *ends)
 
 
@@ -57,30 +54,25 @@ def _directions(op: Op) -> list[_Direction] | None:
     if op.constant("num_layers") != 1 or len(weights) < len(flows):
         return None
     each = len(weights) // (2 if op.constant("bidirectional") else 1)
-    biases = 2 if op.constant("has_biases") else 0
     return [
-        _Direction(own[0], own[1], own[2 : 2 + biases], own[-1] if each > 2 + biases else None)
+        _Direction(own[0], own[1], own[2:])
         for own in (weights[start : start + each] for start in range(0, len(weights), each))
     ]
 
 
-def _direction(op: Op, direction: _Direction, labels: Labels, steps: int) -> tuple[Labels, Labels]:
-    """Labels of the hidden units, and of the outputs."""
+def _direction(op: Op, direction: _Direction, labels: Labels, steps: int) -> Labels:
+    """Labels of the hidden units, which are the outputs."""
     ledger, incoming, recurrent = op.ledger, direction.incoming, direction.recurrent
     note_layer(op, incoming, 0)
     rows = ledger.output_labels(incoming, 0).reshape(_GATES[op.name.split(".")[1]], -1)
     ledger.tie(rows, rows[:1])
-    hidden = made = rows[0]
-    if direction.projection is not None:
-        made = ledger.output_labels(direction.projection, 0)
-        ledger.claim_axis(direction.projection, 1, hidden)
+    hidden: Labels = rows[0]
     ledger.claim_axis(incoming, 1, labels)
-    ledger.claim_axis(recurrent, 1, made)
+    ledger.claim_axis(recurrent, 1, hidden)
     for follower in (recurrent, *direction.biases):
         ledger.claim_axis(follower, 0, rows.reshape(-1))
-    matrices = [incoming, recurrent, *([direction.projection] if direction.projection is not None else [])]
-    for weight in matrices:
+    for weight in (incoming, recurrent):
         ledger.costs.append(CostTerm(incoming.name, steps, ((weight.name, 0), (weight.name, 1))))
-    for weight in (*matrices[1:], *direction.biases):
+    for weight in (recurrent, *direction.biases):
         ledger.biases.setdefault(weight.name, incoming.name)
-    return hidden, made
+    return hidden
