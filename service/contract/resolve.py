@@ -84,13 +84,12 @@ def _check_target(target: Target, prune: Prune, model: ModelProfile) -> None:
         return
     limits = reach_of(prune, model)
     if not model.prunable.components and (limits is None or limits["macs"] >= 1.0):
-        raise refuse(
-            "target-unreachable",
-            (
-                "#/recipe/target",
-                "nothing in this model can be pruned; see `blocked` of the model for the ops in the way",
-            ),
+        why = (
+            "see `blocked` of the model for the ops in the way"
+            if model.blocked
+            else "what its layers make is its answer, or has to stay whole; to zero single weights ask for sparsity"
         )
+        raise refuse("target-unreachable", ("#/recipe/target", f"nothing in this model can be pruned; {why}"))
     if limits is None:
         return
     errors = [

@@ -6,6 +6,7 @@ import pytest
 
 from service.contract.methods import methods
 from service.contract.plan import plan
+from service.contract.prunable import BlockedOp
 from service.contract.recipe import Recipe
 from service.contract.resolve import Unresolvable, resolve
 from service.contract.resources import (
@@ -83,6 +84,18 @@ def test_a_resolved_recipe_resolves_to_itself() -> None:
         once = resolve(recipe(), model(), data).recipe
         again = resolve(Recipe.model_validate_json(once.model_dump_json()), model(), data).recipe
         assert again == once
+
+
+@pytest.mark.parametrize(
+    ("blocked", "way"),
+    [
+        ([], "ask for sparsity"),
+        ([BlockedOp(op="aten.cumsum.default", layers=["a"], why="it needs all entries")], "see `blocked`"),
+    ],
+)
+def test_a_model_without_units_is_refused_with_what_can_be_done(blocked: list[BlockedOp], way: str) -> None:
+    bare = model(prunable=Prunable(components=0, groups=[], reach=[], min_macs=1, min_params=1), blocked=blocked)
+    assert way in refusal(recipe(), bare).errors[0].detail
 
 
 def test_without_data_the_weights_decide_and_nothing_is_trained() -> None:
