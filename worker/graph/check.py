@@ -87,12 +87,23 @@ class _Cutting(_Watched):
     """Runs the pruned graph on the dense tensors, each cut when it is read."""
 
     def __init__(self, dense: Network, structure: Structure, selection: Selection) -> None:
-        super().__init__(dense.module, graph=cut_graph(structure, selection))
+        graph = cut_graph(structure, selection)
+        _read_late(graph)
+        super().__init__(dense.module, graph=graph)
         self._structure, self._selection, self._before = structure, selection, structure.everything()
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         kept = kept_entries(self._structure, str(target), self._selection, self._before)
         return cut(super().get_attr(target, args, kwargs), kept)
+
+
+def _read_late(graph: fx.Graph) -> None:
+    """Put every tensor in front of its first reader: exported graphs read all of them first, and hold them until
+    then."""
+    position = {node: index for index, node in enumerate(graph.nodes)}
+    for node in graph.find_nodes(op="get_attr"):
+        if node.users:
+            min(node.users, key=position.__getitem__).prepend(node)
 
 
 class _MaskedDense(_Watched):
