@@ -11,6 +11,7 @@ from tests.worker.formats.onnx.reading import warmed_up
 from tests.worker.formats.onnx.small_networks import NETWORKS
 from tests.worker.graph.test_normalization import traced
 from worker.export import onnx as exporter
+from worker.export import wire
 from worker.export.onnx import data_beside, write_onnx
 from worker.export.verify import verify_onnx
 from worker.export.wire import opset_in, write_inline
@@ -47,6 +48,7 @@ def test_weights_beyond_the_limit_of_a_file_are_beside_it(tmp_path: Path, monkey
     inside, outside = tmp_path / "inside.onnx", tmp_path / "outside.onnx"
     assert write_onnx(network, inside) == [inside]
     monkeypatch.setattr(exporter, "_LARGEST_FILE", exporter._ROOM + 1000)
+    monkeypatch.setattr(wire, "_SMALL", 64)  # the weights of a test are small ones too
     assert write_onnx(network, outside) == [outside, data_beside(outside)]
     assert data_beside(outside).stat().st_size > 1000
     assert verify_onnx(outside, network, None).max_rel_error < 1e-5
