@@ -61,11 +61,13 @@ def run(order: JobOrder, reporter: Reporter) -> JobOutcome:
             sparse=pruned.masks is not None,
         )
 
-        recording.stage("verify")
-        check = verify(exported, recovered.pruned, loaded.data, order.limits.threads)
-        plan, training = pruned.plan, recovered.training
         # From here on the files speak for the networks: ONNX Runtime is about to hold dense and pruned once more.
+        network, data, plan, training = recovered.pruned, loaded.data, pruned.plan, recovered.training
         del loaded, baseline, pruned, recovered
+
+        recording.stage("verify")
+        check = verify(exported, network, data, order.limits.threads)
+        del network, data
         give_back()
         targets = check_targets(recipe.target, plan, exported, evidence.structure.sparsity)
         latency = measure(exported, recipe.export, order.limits.threads)

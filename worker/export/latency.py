@@ -56,6 +56,7 @@ def measure_latency(
     for count in sorted({1, most}):
         dense, pruned = open_session(dense_onnx, count), open_session(pruned_onnx, count)
         rows.extend(_measure(dense, pruned, batch, count, seconds_per_cell) for batch in batches)
+        del dense, pruned  # before the next two hold the weights once more
     return rows
 
 

@@ -47,8 +47,12 @@ def write_onnx(network: Network, path: Path, opset: int = OPSET, *, outside: boo
     model, weights = _exported(fold_batch_norms(network), opset)
     _scrub(model)
     _name_dimensions(model, network)
-    model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    onnx.checker.check_model(model)
+    try:
+        model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(model)
+    except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModel(f"the network cannot be written as ONNX with opset {opset}: {reason}") from error
     del model.graph.input[len(network.inputs) :]
     inside = {tensor.name: (tensor, onnx.numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     ordered = [_weight(name, tensor) if tensor is not None else _raw(*inside[name]) for name, tensor in weights.items()]

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, fx
 
 from worker.graph.blocks import find_bypasses, skip_adds
@@ -21,7 +22,7 @@ from worker.graph.propagation import Consumer
 from worker.graph.residuals import Residual, find_residuals, group_of_block
 from worker.graph.roles import find_roles
 from worker.graph.selection import Selection
-from worker.graph.shapes import record_shapes
+from worker.graph.shapes import Recorded, example_inputs, record_shapes
 from worker.graph.slots import build_slots
 from worker.graph.values import Flow, Labels, Value
 
@@ -54,11 +55,12 @@ class Structure:
             group_of[group.components] = index
         return group_of
 
-    @cached_property
-    def merges_batch(self) -> bool:
-        """Whether channels are folded into some batch axis (batch · heads): labels then hold for one sample."""
-        values = [flow for flow in self.flows.values() if isinstance(flow, Value) and len(flow.shape) > 1]
-        return any(0 in value.tracked for value in values)
+    def merges_batch(self, network: Network) -> bool:
+        """Whether channels lie along an axis that the batch is folded into (batch · heads), anywhere in the network that
+        was analysed: labels then hold for one sample."""
+        recorded = record_shapes(network, example_inputs(network, batch=2))
+        values = [(name, flow) for name, flow in self.flows.items() if isinstance(flow, Value)]
+        return any(_size(recorded[name], axis) != flow.shape[axis] for name, flow in values for axis in flow.tracked)
 
     def everything(self) -> Selection:
         """The selection that keeps the whole network."""
@@ -155,6 +157,10 @@ def analyze(network: Network, example: tuple[Tensor, ...]) -> Structure:
         consumers=tuple(ledger.consumers),
         liveness=liveness,
     )
+
+
+def _size(recorded: Recorded, axis: int) -> int | None:
+    return recorded[axis] if isinstance(recorded, torch.Size) else None
 
 
 def _numbered(flow: Flow, components: Components, known: dict[int, Labels]) -> Flow:

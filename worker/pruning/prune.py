@@ -161,7 +161,7 @@ def _advance(reporter: Reporter, step: int, steps: int) -> Callable[[float], Non
 
 def _check(network: Network, structure: Structure, selection: Selection) -> float:
     """Cut the dense weights once more and compare. Two samples, so that nothing may depend on the batch being one."""
-    example = example_inputs(network, batch=1 if structure.merges_batch else 2, seed=1)
+    example = example_inputs(network, batch=1 if structure.merges_batch(network) else 2, seed=1)
     error = check_cut(network, structure, selection, example)
     if not error <= _TOLERANCE:
         raise SelfCheckFailed(

@@ -46,7 +46,7 @@ def draw(structure: Structure, part: float, seed: int, *, statistics: bool = Tru
 def cut(network: Network, structure: Structure, keep: Selection, inputs: tuple[Tensor, ...]) -> Cut:
     """Prunes and compares on `inputs`. The masked network is run on one sample where labels hold for one only."""
     pruned = remove(network, structure, keep)
-    one = tuple(tensor[:1] for tensor in inputs) if structure.merges_batch else inputs
+    one = tuple(tensor[:1] for tensor in inputs) if structure.merges_batch(network) else inputs
     normed = any(group.statistics and not keep[group.components].all() for group in structure.groups)
     with torch.no_grad():
         change = _relative(pruned(*inputs), network(*inputs))

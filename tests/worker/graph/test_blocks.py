@@ -62,7 +62,7 @@ def small(module: nn.Module, *shape: int) -> tuple[Network, Structure]:
 def assert_exact(network: Network, structure: Structure, selection: Selection, seed: int = 0) -> Network:
     """Same function as the masked dense network, and at exactly the predicted cost, layer by layer."""
     pruned = remove(network, structure, selection)
-    inputs = example_inputs(network, batch=1 if structure.merges_batch else 3, seed=seed)
+    inputs = example_inputs(network, batch=1 if structure.merges_batch(network) else 3, seed=seed)
     assert self_check(network, pruned, structure, selection, inputs) < 1e-5
     predicted, again = structure.cost(selection), analyze(pruned, example_inputs(pruned))
     assert predicted.params == pruned.parameter_count()

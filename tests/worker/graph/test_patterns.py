@@ -122,7 +122,7 @@ def test_the_pattern_is_pruned_exactly(name: str) -> None:
     for seed in range(3):
         selection = draw(structure, 0.5, seed)
         pruned = remove(network, structure, selection)
-        inputs = example_inputs(network, 1 if structure.merges_batch else 3, seed)
+        inputs = example_inputs(network, 1 if structure.merges_batch(network) else 3, seed)
         assert self_check(network, pruned, structure, selection, inputs) < 1e-5
         assert (pruned(*inputs)[0] - network(*inputs)[0]).abs().max() > 1e-4
         assert structure.cost(selection).params == pruned.parameter_count()

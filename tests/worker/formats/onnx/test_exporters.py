@@ -11,9 +11,12 @@ from torch import nn
 
 from tests.worker.formats.onnx.reading import LIMITS, export_dynamo, export_torchscript, warmed_up
 from tests.worker.formats.onnx.small_networks import NETWORKS
+from tests.worker.graph.exact import cut, draw
 from worker.formats.onnx import read_onnx
 from worker.formats.pt2 import read_pt2
 from worker.graph.allowlist import ATEN_OVERLOADS, OPERATOR_FUNCTIONS
+from worker.graph.shapes import example_inputs
+from worker.graph.structure import analyze
 
 Export = Callable[[nn.Module, Path, torch.Tensor], None]
 
@@ -60,6 +63,22 @@ def test_dynamo_export_of_another_opset_computes_the_same(name: str, tmp_path: P
     path = tmp_path / "model.onnx"
     export_dynamo(module, path, torch.randn(2, 3, 12, 12), 18)
     check_read(module, path)
+
+
+def test_statistics_that_a_tile_made_for_every_sample_are_read(tmp_path: Path) -> None:
+    """So the newer exporter writes an instance norm with running statistics."""
+    norm = nn.InstanceNorm2d(8, track_running_stats=True)
+    module = warmed_up(nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(800, 4)))
+    path = tmp_path / "model.onnx"
+    export_dynamo(module, path, torch.randn(2, 3, 12, 12), 20)
+    network = read_onnx(path, LIMITS)
+    x = torch.randn(5, 3, 12, 12)
+    with torch.no_grad():
+        assert torch.allclose(network(x)[0], module(x), atol=1e-5)
+    # There the channels of all samples lie side by side.
+    structure = analyze(network, example_inputs(network))
+    assert structure.merges_batch(network)
+    assert cut(network, structure, draw(structure, 0.5, 0), (x,)).masked < 1e-5
 
 
 def test_parameters_keep_their_names_and_batch_norm_its_statistics(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.formats.onnx.node import Node
-from worker.formats.onnx.values import tensor_op
+from worker.formats.onnx.values import Value, as_tensor, tensor_op
 
 __all__ = ["batch_normalization", "group_normalization", "instance_normalization", "layer_normalization", "softmax"]
 
 
 @tensor_op("BatchNormalization")
-def batch_normalization(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def batch_normalization(node: Node, x: Tensor, scale: Value, bias: Value, mean: Value, var: Value) -> Tensor:
+    # Few channels look like numbers of a shape once a Tile or a Reshape made them.
+    scale, bias, mean, var = map(as_tensor, (scale, bias, mean, var))
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
         raise node.refuse("was exported in training mode; export after model.eval()")
     # ONNX's momentum is the share of the old statistics that stays, torch's the share of the new ones that comes in.
