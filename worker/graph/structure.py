@@ -56,8 +56,8 @@ class Structure:
         return group_of
 
     def merges_batch(self, network: Network) -> bool:
-        """Whether channels lie along an axis that the batch is folded into (batch · heads), anywhere in the network that
-        was analysed: labels then hold for one sample."""
+        """Whether channels lie along an axis that the batch is folded into (batch · heads), anywhere in the network
+        that was analysed: labels then hold for one sample."""
         recorded = record_shapes(network, example_inputs(network, batch=2))
         values = [(name, flow) for name, flow in self.flows.items() if isinstance(flow, Value)]
         return any(_size(recorded[name], axis) != flow.shape[axis] for name, flow in values for axis in flow.tracked)
