@@ -11,9 +11,14 @@ from worker.export.onnx import data_beside, write_onnx
 from worker.export.pt2 import write_pt2
 from worker.export.verify import verify_onnx
 from worker.graph.network import Network
+from worker.graph.tensors import tensors_of
 from worker.stages.load import Data
 
 __all__ = ["Exported", "export", "measure", "verify"]
+
+
+_LARGE = 64 * 2**20
+"""ONNX Runtime maps weights beside a file into its memory and copies those inside: the reference needs no copies."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def export(
     written as `model.onnx.zst` too, which is where they save something."""
     files = Exported(output / "model.onnx", output / "model.pt2", scratch / "dense.onnx")
     write_onnx(pruned, files.onnx, settings.opset)
-    write_onnx(dense, files.dense_onnx, settings.opset)
+    large = sum(tensor.nbytes for tensor in tensors_of(dense.module).values()) > _LARGE
+    write_onnx(dense, files.dense_onnx, settings.opset, outside=large and not sparse)
     write_pt2(pruned, files.pt2)
     if not sparse:
         return files
