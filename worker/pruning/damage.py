@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from worker.data.batches import Samples
 from worker.graph.network import Network
+from worker.graph.tensors import device_of
 
 __all__ = ["Curve", "answers", "damage", "hull", "slope", "some_inputs"]
 
@@ -33,7 +34,8 @@ def some_inputs(samples: Samples) -> list[tuple[Tensor, ...]]:
 @torch.inference_mode()
 def answers(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> Tensor:
     """(samples, values): the first output."""
-    return torch.cat([network(*batch)[0].flatten(1) for batch in inputs])
+    device = device_of(network)
+    return torch.cat([network(*(value.to(device) for value in batch))[0].flatten(1) for batch in inputs])
 
 
 def damage(before: Tensor, after: Tensor) -> float:
